@@ -1,0 +1,1 @@
+"""fastfc: train a fully connected network on a CPU, fast and readable."""

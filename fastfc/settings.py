@@ -1,0 +1,193 @@
+"""Every training option, its default and its check, in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+import numpy as np
+
+from fastfc.errors import InvalidType, invalid
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "identity")
+LOSSES = ("softmax_ce", "sigmoid_bce", "mse")
+MOMENTUM_KINDS = ("none", "ema", "heavy_ball", "nesterov")
+SCHEDULES = ("constant", "step", "cosine", "one_cycle")
+REDUCTIONS = ("mean", "sum")
+DTYPES = ("float32", "float64")
+INPUT_KERNELS = ("auto", "sparse", "dense")
+
+Schedule = str | Callable[[int, int], float]
+Init = str | tuple[str, float]
+
+
+class SettingsDict(TypedDict, total=False):
+    """The keyword settings of `fastfc.train`; `Settings` says what they mean."""
+
+    hidden: Sequence[int]
+    activation: str | Sequence[str]
+    loss: str
+    output_activation: str
+    outputs: int | None
+    init: Init
+    optimizer: str
+    lr: float
+    momentum: float
+    momentum_kind: str
+    schedule: Schedule
+    weight_decay: float
+    label_smoothing: float
+    grad_reduction: str
+    batch_size: int | None
+    epochs: int
+    shuffle: bool
+    augment: int | None
+    scale: float | None
+    dtype: str
+    input_kernel: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. The defaults are a recipe for MNIST, tuned for time to accuracy.
+
+    hidden            sizes of the hidden layers; () makes a linear model
+    activation        of the hidden layers, one name for all or one for each: relu, tanh, sigmoid, identity
+    loss              softmax_ce (softmax + cross-entropy), sigmoid_bce (sigmoid + binary cross-entropy), mse
+    output_activation of the last layer, with mse only
+    outputs           number of outputs; None takes it from the targets
+    init              "he" N(0, 2/fan_in), "glorot" U(±sqrt(6/(fan_in + fan_out))), ("normal", sigma), ("uniform", a)
+    lr                learning rate, times what `schedule` gives
+    momentum          b in: ema v = (1-b)g + bv; heavy_ball and nesterov v = g + bv
+    schedule          "constant", "step" (x 0.1 after 1/2 and 3/4 of the steps), "cosine", "one_cycle", or
+                      a callable (step, steps) -> factor
+    weight_decay      lambda of the penalty lambda/2 * sum(w²), on weights, not on biases
+    label_smoothing   e: targets become (1-e) * target + e / classes (sigmoid_bce: e / 2)
+    grad_reduction    "mean" or "sum" over the batch
+    batch_size        samples a step; None takes the whole set
+    augment           shift each image by up to so many pixels in both directions, anew in every epoch
+    scale             factor for uint8 input; None is 1/255. Input of any other dtype is used as it is
+    input_kernel      how the first layer is multiplied: "sparse", "dense", or "auto" by measured density
+    """
+
+    hidden: tuple[int, ...] = (200, 50)
+    activation: str | tuple[str, ...] = "relu"
+    loss: str = "softmax_ce"
+    output_activation: str = "identity"
+    outputs: int | None = None
+    init: Init = "he"
+    optimizer: str = "sgd"
+    lr: float = 0.15
+    momentum: float = 0.9
+    momentum_kind: str = "nesterov"
+    schedule: Schedule = "one_cycle"
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.05
+    grad_reduction: str = "mean"
+    batch_size: int | None = 128
+    epochs: int = 10
+    shuffle: bool = True
+    augment: int | None = None
+    scale: float | None = None
+    dtype: str = "float32"
+    input_kernel: str = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", _sizes(self.hidden))
+        if not isinstance(self.activation, str):
+            object.__setattr__(self, "activation", tuple(self.activation))
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
+        if isinstance(self.init, list):
+            object.__setattr__(self, "init", tuple(self.init))
+        self._check_names()
+        self._check_numbers()
+
+    def _check_names(self) -> None:
+        for name in self.activations:
+            one_of("activation", name, ACTIVATIONS)
+        if not isinstance(self.activation, str) and len(self.activation) != len(self.hidden):
+            raise invalid("activation", f"{len(self.activation)} names", f"one, or one for each of {len(self.hidden)} hidden layers")
+        one_of("loss", self.loss, LOSSES)
+        one_of("output_activation", self.output_activation, ACTIVATIONS)
+        if self.loss != "mse" and self.output_activation != "identity":
+            raise invalid("output_activation", repr(self.output_activation), f"'identity' with loss {self.loss!r}, which has its own")
+        one_of("optimizer", self.optimizer, ("sgd",))
+        one_of("momentum_kind", self.momentum_kind, MOMENTUM_KINDS)
+        if not callable(self.schedule):
+            one_of("schedule", self.schedule, SCHEDULES)
+        one_of("grad_reduction", self.grad_reduction, REDUCTIONS)
+        one_of("input_kernel", self.input_kernel, INPUT_KERNELS)
+
+    def _check_numbers(self) -> None:
+        number("lr", self.lr, above=0)
+        number("momentum", self.momentum, at_least=0, below=1)
+        number("weight_decay", self.weight_decay, at_least=0)
+        number("label_smoothing", self.label_smoothing, at_least=0, below=1)
+        if self.loss == "mse" and self.label_smoothing:
+            raise invalid("label_smoothing", self.label_smoothing, "0 with loss 'mse'")
+        if self.scale is not None:
+            number("scale", self.scale, above=0)
+        whole("epochs", self.epochs, 1)
+        if self.outputs is not None:
+            whole("outputs", self.outputs, 1)
+        if self.batch_size is not None:
+            whole("batch_size", self.batch_size, 1)
+        if self.augment is not None:
+            whole("augment", self.augment, 0)
+        if not isinstance(self.shuffle, (bool, np.bool_)):
+            raise InvalidType(f"shuffle: given {self.shuffle!r}, expected True or False")
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One name for each hidden layer."""
+        return (self.activation,) * len(self.hidden) if isinstance(self.activation, str) else self.activation
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+
+def one_of(what: str, given: object, choices: Sequence[str]) -> None:
+    """Raise unless `given` is one of `choices`."""
+    if not isinstance(given, str) or given not in choices:
+        raise invalid(what, repr(given), "one of " + ", ".join(choices))
+
+
+def number(what: str, given: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf) -> None:
+    """Raise unless `given` is a finite real number in the range."""
+    if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
+        raise InvalidType(f"{what}: given {given!r}, expected a number")
+    if not (math.isfinite(given) and given > above and given >= at_least and given < below):
+        bounds = [f"> {above}"] * (above > -math.inf) + [f">= {at_least}"] * (at_least > -math.inf) + [f"< {below}"] * (below < math.inf)
+        raise invalid(what, given, "a finite number " + " and ".join(bounds))
+
+
+def whole(what: str, given: Any, at_least: int) -> None:
+    """Raise unless `given` is a whole number of at least `at_least`."""
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
+        raise InvalidType(f"{what}: given {given!r}, expected a whole number >= {at_least}")
+    if given < at_least:
+        raise invalid(what, given, f"a whole number >= {at_least}")
+
+
+def _sizes(hidden: Any) -> tuple[int, ...]:
+    if isinstance(hidden, (int, np.integer)) and not isinstance(hidden, bool):
+        hidden = (hidden,)
+    try:
+        sizes = tuple(hidden)
+    except TypeError:
+        raise InvalidType(f"hidden: given {hidden!r}, expected the sizes of the hidden layers, such as (200, 50)") from None
+    for size in sizes:
+        whole("hidden", size, 1)
+    return tuple(int(size) for size in sizes)
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    one_of("dtype", name, DTYPES)
+    return name

@@ -1,0 +1,1 @@
+"""The fused backend: Numba kernels with the names and signatures of `fastfc.kernels.reference`."""
