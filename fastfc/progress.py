@@ -1,0 +1,64 @@
+"""What a training says while it runs: one line an epoch, and above it a bar where there is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from fastfc.train import EpochRecord
+
+
+def epoch_line(record: EpochRecord, epochs: int) -> str:
+    """`record` as one line of less than 80 columns; losses in nats, time in seconds."""
+    width = len(str(epochs))
+    parts = [f"epoch {record.epoch:{width}}/{epochs}", f"loss {record.loss:.4f}"]
+    if record.test_loss is not None:
+        parts.append(f"test loss {record.test_loss:.4f}")
+    if record.test_accuracy is not None:
+        parts.append(f"test accuracy {100 * record.test_accuracy:.2f} %")
+    parts.append(f"{record.seconds:.3f} s")
+    return "  ".join(parts)
+
+
+class Progress:
+    """Prints `epoch_line` to standard output after each epoch. On a terminal, a bar on standard error counts samples.
+
+    A context manager: leaving it removes the bar. `samples` is the number of training samples in an epoch.
+    """
+
+    def __init__(self, epochs: int, samples: int) -> None:
+        self.epochs = epochs
+        self._bar: Any = None
+        if sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=epochs * samples, unit="sample", unit_scale=True, leave=False, dynamic_ncols=True)
+
+    def on_steps(self, epoch: int, samples_done: int, samples: int, losses: Sequence[float]) -> None:
+        """After some steps: `samples_done` of `samples` in this epoch (1-based), and the mean loss of each step."""
+        if self._bar is None:
+            return
+        self._bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
+        if len(losses):
+            self._bar.set_postfix_str(f"loss {losses[-1]:.4f}", refresh=False)
+        self._bar.update((epoch - 1) * samples + samples_done - self._bar.n)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        line = epoch_line(record, self.epochs)
+        if self._bar is None:
+            print(line, flush=True)
+        else:
+            self._bar.write(line, file=sys.stdout)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
