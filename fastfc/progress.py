@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """`record` as one line of less than 80 columns; losses in nats, time in seconds."""
+    """`record` as one line of less than 80 columns; the time in seconds."""
     width = len(str(epochs))
     parts = [f"epoch {record.epoch:{width}}/{epochs}", f"loss {record.loss:.4f}"]
     if record.test_loss is not None:
