@@ -52,8 +52,9 @@ def training_curves(history: Sequence[Any], *, title: str = "", loss_label: str 
     if measured:
         _line(axes[1], 1, epochs, _percent(accuracy), "test")
         _label(axes[1], "epoch", "test accuracy (%)", epochs)
-        last = [(epoch, value) for epoch, value in zip(epochs, _percent(accuracy), strict=True) if not np.isnan(value)][-1]
-        axes[1].annotate(f"{last[1]:.2f} %", last, xytext=(0, -16), textcoords="offset points", ha="right", va="top")
+        last = max(i for i, value in enumerate(accuracy) if value is not None)
+        point = (epochs[last], 100 * accuracy[last])
+        axes[1].annotate(f"{point[1]:.2f} %", point, xytext=(0, -16), textcoords="offset points", ha="right", va="top")
     return figure
 
 
@@ -111,7 +112,8 @@ def samples(
     """
     X, labels, predicted = np.asarray(X), np.asarray(labels), np.asarray(predicted)
     if not len(X) == len(labels) == len(predicted):
-        raise invalid("samples", f"{len(X)} images, {len(labels)} labels, {len(predicted)} predictions", "as many of each")
+        given = f"{len(X)} images, {len(labels)} labels, {len(predicted)} predictions"
+        raise invalid("samples", given, "as many of each")
     sure = np.zeros(len(X)) if probabilities is None else np.asarray(probabilities).max(axis=1)
     wrong = predicted != labels
     order = np.lexsort((-sure, ~wrong))[: rows * columns]
@@ -146,8 +148,8 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, *, classes: int | 
     for i, j in np.ndindex(counts.shape):
         if counts[i, j] or i == j:
             dark = shade[i, j] > 0.6 * top
-            style = {"color": "white" if dark else "black", "weight": "bold" if i == j else "normal"}
-            axis.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=8, **style)
+            text = axis.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=8)
+            text.set(color="white" if dark else "black", weight="bold" if i == j else "normal")
     axis.set_xticks(range(classes))
     axis.set_yticks(range(classes))
     axis.set_xlabel("predicted class")
@@ -160,7 +162,7 @@ def confusion_counts(labels: ArrayLike, predicted: ArrayLike, classes: int | Non
     """(classes, classes) counts: rows are the true class, columns the predicted one."""
     true, read = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if true.ndim != 1 or true.shape != read.shape or not true.size:
-        raise invalid("labels, predicted", f"shapes {true.shape} and {read.shape}", "two vectors of equal length, not empty")
+        raise invalid("labels, predicted", f"shapes {true.shape} and {read.shape}", "two vectors of one length > 0")
     needed = int(max(true.max(), read.max())) + 1
     classes = needed if classes is None else classes
     if classes < needed or min(true.min(), read.min()) < 0:
@@ -230,8 +232,8 @@ def _line(axis: Axes, i: int, x: Sequence[float], y: Sequence[float | None], nam
     """Markers only where they can be told apart, and at points that were measured."""
     color, style, marker = STYLES[i % len(STYLES)]
     points = [(a, b) for a, b in zip(x, y, strict=True) if b is not None and not np.isnan(b)]
-    few = len(points) <= 30
-    axis.plot(*zip(*points, strict=True), color=color, linestyle=style, marker=marker if few else "", markersize=4, label=name)
+    marker = marker if len(points) <= 30 else ""
+    axis.plot(*zip(*points, strict=True), color=color, linestyle=style, marker=marker, markersize=4, label=name)
 
 
 def _label(axis: Axes, x: str, y: str, epochs: Sequence[int]) -> None:

@@ -1,0 +1,63 @@
+# make train   set up .venv and train on MNIST (or on generated digits) into runs/latest
+# make test    set up .venv and run the tests
+# Options:     PYTHON=... (3.11 or newer), VENV=..., ARGS="..." for the command that is run
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+MNIST := ../shared/data/mnist
+
+.PHONY: train test lint bench peers reproduce soak clean
+
+train: $(VENV)/.installed
+	$(BIN)/fastfc train --out runs/latest $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# The tests that need true MNIST run where it lies beside the clone.
+ifeq ($(origin FASTFC_DATA_DIR), undefined)
+ifneq ($(wildcard $(MNIST)),)
+test soak: export FASTFC_DATA_DIR := $(abspath $(MNIST))
+endif
+endif
+
+# mypy does not follow the mapping of kernels/ to fastfc.kernels in an editable install: it gets a tree laid out as
+# installed. The cache stays outside, so that a second run is quick.
+TYPED := build/typecheck
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R fastfc $(TYPED)/fastfc && cp -R kernels $(TYPED)/fastfc/kernels
+	cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p fastfc
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.report $(ARGS)
+
+peers:
+	$(BIN)/python bench/peers $(ARGS)
+
+reproduce: $(VENV)/.installed
+	$(BIN)/fastfc reproduce --out reproduction $(ARGS)
+
+clean:
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A half-made environment is removed, so that the next make starts over.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plots,images]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(VENV)/.installed $@
