@@ -6,6 +6,7 @@ Lines differ in style and marker as well as in colour, and colours in lightness,
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -35,6 +36,11 @@ DARK, LIGHT = STYLES[0][0], STYLES[1][0]
 MISSING = "plots need matplotlib: pip install 'fastfc[plots]'"
 
 
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def training_curves(history: Sequence[Any], *, title: str = "", loss_label: str = "loss (mean a sample)") -> Figure:
     """Loss, and beside it the accuracy where it was measured, against the epoch.
 
@@ -53,7 +59,7 @@ def training_curves(history: Sequence[Any], *, title: str = "", loss_label: str 
         _line(axes[1], 1, epochs, _percent(accuracy), "test")
         _label(axes[1], "epoch", "test accuracy (%)", epochs)
         last = max(i for i, value in enumerate(accuracy) if value is not None)
-        point = (epochs[last], 100 * accuracy[last])
+        point = (epochs[last], _percent(accuracy)[last])
         axes[1].annotate(f"{point[1]:.2f} %", point, xytext=(0, -16), textcoords="offset points", ha="right", va="top")
     return figure
 

@@ -1,0 +1,153 @@
+"""The command line: fastfc train, predict, compare, bench, info, warmup, reproduce, plot.
+
+A parser is filled only for the command that was named, and each command imports what it needs when it runs:
+`fastfc --help` loads neither numpy nor numba.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from fastfc import commands
+from fastfc.errors import FastFCError
+
+ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. The exit code is 0, 2 after an error, 130 after Ctrl-C, 1 when nobody reads the output."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+        code = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fastfc: interrupted", file=sys.stderr)
+        return commands.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
+        return 1
+    except (FastFCError, OSError) as error:
+        print(f"fastfc: error: {_one_line(error)}", file=sys.stderr)
+        return ERROR
+    return code or 0
+
+
+class Command(NamedTuple):
+    help: str
+    run: Callable[[argparse.Namespace], int | None]
+    fill: Callable[[argparse.ArgumentParser], None]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(ERROR, f"fastfc: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser(arguments: Sequence[str]) -> _Parser:
+    parser = _Parser(prog="fastfc", description="Train a fully connected network on a CPU.", allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    named = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        one = named.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        one.set_defaults(run=command.run)
+        if name in arguments:
+            command.fill(one)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        parser.exit(0, f"fastfc {version('fastfc')}\n")
+
+
+def _fill_train(parser: argparse.ArgumentParser) -> None:
+    from fastfc.options import add_settings
+
+    _add_data(parser)
+    parser.add_argument("--recipe", metavar="NAME", help="start from these settings instead of the defaults")
+    parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
+    _add_run(parser)
+    parser.add_argument("--max-seconds", type=float, metavar="S", help="stop after so many seconds of training")
+    files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
+    parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
+    _add_json(parser)
+    add_settings(parser)
+
+
+def _fill_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, each of one digit")
+    parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy on, instead of images")
+    parser.add_argument("--show", action="store_true", help="draw each image as the network sees it")
+
+
+def _fill_compare(parser: argparse.ArgumentParser) -> None:
+    from fastfc.options import add_settings
+
+    _add_data(parser)
+    parser.add_argument("--backends", default="numpy,numba", metavar="NAMES", help="default: numpy,numba")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
+    _add_run(parser)
+    _add_json(parser)
+    add_settings(parser, epochs=1)
+
+
+def _fill_bench(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser)
+    _add_run(parser)
+
+
+def _fill_reproduce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="*", help="recipes to run (default: all)")
+    parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("reproduction"), help="default: reproduction")
+
+
+def _fill_plot(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", type=Path, help="what `fastfc train --out DIR` wrote")
+    parser.add_argument("--data", metavar="DATA", help="draw samples and mistakes of it (default: the one trained on)")
+
+
+def _fill_nothing(parser: argparse.ArgumentParser) -> None:
+    """The command has no options."""
+
+
+COMMANDS = {
+    "train": Command("train a network and say how good it is", commands.train, _fill_train),
+    "predict": Command("read images with a trained model, or measure its accuracy", commands.predict, _fill_predict),
+    "compare": Command("run the same training on each backend", commands.compare, _fill_compare),
+    "bench": Command("time the backends in under a minute", commands.bench, _fill_bench),
+    "info": Command("print versions, machine, threads, cache and data", commands.info, _fill_nothing),
+    "warmup": Command("compile the kernels and keep them", commands.warmup, _fill_nothing),
+    "reproduce": Command("run the recipes next to what was reported", commands.reproduce, _fill_reproduce),
+    "plot": Command("draw what a training has written", commands.plot, _fill_plot),
+}
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    text = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (default: mnist, else digits)"
+    parser.add_argument("--data", metavar="DATA", help=text)
+    parser.add_argument("--test-data", metavar="DATA", help="a test set of its own: a folder or an .npz file")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, metavar="N", help="default: one a core")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result to FILE")
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, FastFCError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())

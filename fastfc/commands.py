@@ -1,0 +1,266 @@
+"""What each command of `fastfc` does, once its options are parsed. Output fits 80 columns, on a terminal or without."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastfc.errors import invalid
+
+if TYPE_CHECKING:
+    from fastfc.data import Dataset
+    from fastfc.network import Network
+    from fastfc.train import TrainResult
+
+WIDTH = 80
+WRAP: dict[str, bool] = {"break_on_hyphens": False, "break_long_words": False}
+INTERRUPTED = 130
+MODEL, HISTORY, CURVES = "model.safetensors", "history.json", "training.png"
+LOSS_LABELS = {
+    "softmax_ce": "cross-entropy (nats, mean over samples)",
+    "sigmoid_bce": "binary cross-entropy (nats, mean over samples)",
+    "mse": "squared error (mean over samples)",
+}
+
+
+def train(options: argparse.Namespace) -> int:
+    import fastfc
+    from fastfc.options import given_settings
+
+    settings = given_settings(options)
+    _check_outputs(options)
+    data = options.data if options.recipe else _load(options.data, options.test_data)
+    result = fastfc.train(
+        data,
+        options.test_data if options.recipe else None,
+        recipe=options.recipe,
+        backend=options.backend,
+        threads=options.threads,
+        seed=options.seed,
+        max_seconds=options.max_seconds,
+        progress=True,
+        **settings,
+    )
+    _print_result(result)
+    if options.out:
+        _write_run(result, options.out)
+    if options.json:
+        _write_json(options.json, result.to_dict())
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _print_result(result: TrainResult) -> None:
+    model = result.model
+    layers = "-".join(map(str, model.layers))
+    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
+    _print(f"{layers}, {model.loss}; {result.backend}, {result.dtype}, {threads}, {result.input_kernel} first layer")
+    times = f"trained in {result.train_seconds:.2f} s, compiled in {result.compile_seconds:.2f} s"
+    accuracy = result.test_accuracy
+    _print(times if accuracy is None else f"{times}; test accuracy {100 * accuracy:.2f} %")
+    if result.interrupted:
+        _print(f"stopped early: the model is that of {len(result.history)} epochs and what was begun of the next")
+
+
+def _write_run(result: TrainResult, folder: Path) -> None:
+    from fastfc import plots
+    from fastfc.files import atomic_write
+
+    result.model.save(folder / MODEL)
+    content = result.to_dict()
+    _write_json(folder / HISTORY, content)
+    print(f"saved {folder / MODEL}\nsaved {folder / HISTORY}")
+    if not plots.available():
+        print(f"no {CURVES}: {plots.MISSING}")
+    elif result.history:
+        atomic_write(folder / CURVES, plots.png(_curves(content)))
+        print(f"saved {folder / CURVES}")
+
+
+def _curves(content: dict[str, Any]) -> Any:
+    from fastfc import plots
+
+    title = f"{content['data']}: {'-'.join(map(str, content['layers']))}, {content['backend']} {content['dtype']}"
+    return plots.training_curves(content["history"], title=title, loss_label=LOSS_LABELS[content["settings"]["loss"]])
+
+
+def predict(options: argparse.Namespace) -> None:
+    import fastfc
+
+    if bool(options.images) == bool(options.data):
+        raise invalid("predict", "both" if options.data else "neither", "either image files or --data")
+    model = fastfc.load(options.model)
+    if options.data:
+        data = _load(options.data)
+        X, y, part = (data.X, data.y, "training") if data.X_test is None else (data.X_test, data.y_test, "test")
+        accuracy = model.score(X, y)
+        _print(f"{data.name}: {part} accuracy {100 * accuracy:.2f} % ({round(accuracy * len(X)):,} of {len(X):,})")
+        return
+    from fastfc.images import prepare
+
+    for image in options.images:
+        pixels = prepare(image)
+        _print_prediction(image, model, pixels)
+        if options.show:
+            _show(pixels)
+
+
+def _print_prediction(name: str, model: Network, pixels: Any) -> None:
+    """pixels: (28, 28) uint8"""
+    row = pixels.reshape(1, -1)
+    print(f"{name}: {model.predict(row)[0]}")
+    shares = [f"{i}: {100 * p:.1f} %" for i, p in enumerate(model.predict_proba(row)[0])]
+    half = (len(shares) + 1) // 2
+    for part in (shares[:half], shares[half:]):
+        if part:
+            print("  " + "".join(f"{share:14}" for share in part).rstrip())
+
+
+def _show(pixels: Any) -> None:
+    """Two characters a pixel, so that it is about square; 56 columns for an image of 28x28."""
+    for line in pixels:
+        print("".join(2 * " .:-=+*#%@"[int(value) * 10 // 256] for value in line).rstrip())
+
+
+def compare(options: argparse.Namespace) -> None:
+    import fastfc
+    from fastfc.options import given_settings
+
+    settings = {"epochs": 1, **given_settings(options)}
+    _check_outputs(options)
+    comparison = fastfc.compare(
+        data=_load(options.data, options.test_data),
+        backends=tuple(options.backends.split(",")),
+        repeats=options.repeats,
+        threads=options.threads,
+        seed=options.seed,
+        **settings,
+    )
+    print(comparison)
+    if options.json:
+        _write_json(options.json, comparison.to_dict())
+
+
+def info(options: argparse.Namespace) -> None:
+    from fastfc import info as machine
+    from fastfc.kernels.fused.jit import cache_folder
+
+    rows = machine.versions()
+    rows["CPU"] = f"{machine.cpu_name()}, {machine.cores()} logical cores to use"
+    rows["SIMD"] = " ".join(machine.simd()) or "none known"
+    rows["kernels"] = machine.compiled_for()
+    rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
+    rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
+    for name, text in rows.items():
+        print(textwrap.fill(text, WIDTH - 1, initial_indent=f"{name:10}", subsequent_indent=10 * " ", **WRAP))
+
+
+def warmup(options: argparse.Namespace) -> None:
+    """Compile by training: whatever kernels the trainings need, and no list of them to keep in step."""
+    import numpy as np
+
+    import fastfc
+    from fastfc.settings import DTYPES
+
+    X = np.zeros((4, 8), np.uint8)
+    seconds = 0.0
+    for dtype in DTYPES:
+        for kernel in ("sparse", "dense"):
+            result = fastfc.train((X, np.arange(4) % 2), hidden=(4, 4), epochs=1, dtype=dtype, input_kernel=kernel)
+            seconds += result.compile_seconds
+    print(f"kernels compiled in {seconds:.1f} s")
+
+
+def reproduce(options: argparse.Namespace) -> None:
+    from fastfc.reproduce import reproduce as run
+
+    run(options.names, backend=options.backend, out=options.out)
+
+
+def bench(options: argparse.Namespace) -> None:
+    import fastfc
+
+    data = _load(options.data, options.test_data)
+    print(fastfc.compare(data=data, epochs=1, threads=options.threads, seed=options.seed))
+
+
+def plot(options: argparse.Namespace) -> None:
+    import fastfc
+    from fastfc import plots
+    from fastfc.files import atomic_write
+
+    content = _read_history(options.folder / HISTORY)
+    model = fastfc.load(options.folder / MODEL)
+    pictures = {CURVES: lambda: _curves(content)}
+    if model.image_shape:
+        pictures["weights.png"] = lambda: plots.first_layer(model, title="first-layer weights")
+    source = options.data or {"generated digits": "digits", "arrays": None}.get(content["data"], content["data"])
+    if source is None:
+        _print("no samples.png, confusion.png: trained on arrays; --data names the data to draw")
+    elif model.loss != "mse":
+        pictures.update(_prediction_pictures(model, _load(source)))
+    for name, draw in pictures.items():
+        atomic_write(options.folder / name, plots.png(draw()))
+        print(f"saved {options.folder / name}")
+
+
+def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[], Any]]:
+    from fastfc import plots
+
+    X, y = (data.X, data.y) if data.X_test is None else (data.X_test, data.y_test)
+    predicted = model.predict(X)
+    wrong = int((predicted != y).sum())
+    title = f"{data.name}: {wrong:,} of {len(y):,} read wrongly"
+    pictures: dict[str, Callable[[], Any]] = {
+        "confusion.png": lambda: plots.confusion_matrix(y, predicted, title=title),
+    }
+    shape = data.image_shape
+    if shape:
+        probabilities = model.predict_proba(X)
+        pictures["samples.png"] = lambda: plots.samples(
+            X, y, predicted, probabilities=probabilities, image_shape=shape, title=title
+        )
+    return pictures
+
+
+def _read_history(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise invalid(str(path), f"a file that is not JSON ({error})", f"the {HISTORY} of a training") from None
+    needed = {"data", "layers", "backend", "dtype", "history", "settings"}
+    if not isinstance(content, dict) or not needed <= content.keys():
+        raise invalid(str(path), "other content", f"the {HISTORY} of a training")
+    return content
+
+
+def _load(data: str | None, test_data: str | None = None) -> Dataset:
+    from fastfc.data import load_data
+
+    dataset = load_data(data, test_data)
+    if dataset.notice:
+        print(f"fastfc: {dataset.notice}", file=sys.stderr)
+    return dataset
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Find out before a long training, not after it, that its result has nowhere to go."""
+    folder = getattr(options, "out", None)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+        raise invalid("--json", repr(str(options.json)), "a file in an existing folder")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    from fastfc.files import atomic_write
+
+    atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _print(text: str) -> None:
+    print(textwrap.fill(text, WIDTH - 1, subsequent_indent="  ", **WRAP))

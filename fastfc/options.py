@@ -1,0 +1,117 @@
+"""The training settings as command-line options: one table, from which help, parsing and defaults follow."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from fastfc import settings
+from fastfc.settings import Settings
+
+
+class Option(NamedTuple):
+    """How one setting is written on the command line. `parse` raises ValueError for what it cannot read."""
+
+    parse: Callable[[str], Any]
+    metavar: str
+    help: str
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """'200,50' -> (200, 50); 'none' -> ()"""
+    return () if text == "none" else tuple(int(part) for part in text.split(","))
+
+
+def names(text: str) -> str | tuple[str, ...]:
+    """'relu' -> 'relu'; 'tanh,relu' -> ('tanh', 'relu')"""
+    parts = tuple(part.strip() for part in text.split(","))
+    return parts[0] if len(parts) == 1 else parts
+
+
+def init(text: str) -> str | tuple[str, float]:
+    """'he' -> 'he'; 'normal:0.1' -> ('normal', 0.1)"""
+    name, colon, value = text.partition(":")
+    return (name, float(value)) if colon else name
+
+
+def whole_or(word: str) -> Callable[[str], int | None]:
+    """Reads a whole number, or `word` for None."""
+
+    def parse(text: str) -> int | None:
+        return None if text == word else int(text)
+
+    return parse
+
+
+def scale(text: str) -> float | None:
+    """'0.01' -> 0.01; '1/255' -> None, the default"""
+    return None if text == "1/255" else float(text)
+
+
+OPTIONS = {
+    "hidden": Option(sizes, "N,N,...", "sizes of the hidden layers; none for a linear model"),
+    "activation": Option(names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or each"),
+    "loss": Option(str, "NAME", ", ".join(settings.LOSSES)),
+    "output_activation": Option(str, "NAME", "of the last layer, with the loss mse"),
+    "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the labels"),
+    "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
+    "optimizer": Option(str, "NAME", "sgd"),
+    "lr": Option(float, "RATE", "learning rate, times what the schedule gives"),
+    "momentum": Option(float, "B", "share of the velocity that is kept each step"),
+    "momentum_kind": Option(str, "NAME", ", ".join(settings.MOMENTUM_KINDS)),
+    "schedule": Option(str, "NAME", ", ".join(settings.SCHEDULES)),
+    "weight_decay": Option(float, "L", "factor of the L2 penalty L/2 sum(w^2) on weights"),
+    "label_smoothing": Option(float, "E", "share of each target that is spread over all classes"),
+    "grad_reduction": Option(str, "NAME", "over the batch: " + ", ".join(settings.REDUCTIONS)),
+    "batch_size": Option(whole_or("all"), "N", "samples a step; all: the whole set"),
+    "epochs": Option(int, "N", "passes through the training set"),
+    "shuffle": Option(bool, "", "a new order of the samples in each epoch"),
+    "augment": Option(whole_or("none"), "PIXELS", "shift each image by up to PIXELS, anew in each epoch"),
+    "scale": Option(scale, "FACTOR", "of uint8 input; other input is used as it is"),
+    "dtype": Option(str, "NAME", ", ".join(settings.DTYPES)),
+    "input_kernel": Option(str, "NAME", "of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
+}
+WORDS_FOR_NONE = {"outputs": "auto", "batch_size": "all", "augment": "none", "scale": "1/255"}
+
+
+def add_settings(parser: argparse.ArgumentParser, **changed_defaults: Any) -> None:
+    """One option for each field of `Settings`. What is not given is left out of the parsed namespace.
+
+    changed_defaults: those that differ from `Settings` for this command, for the help text.
+    """
+    group = parser.add_argument_group("training settings")
+    for field in fields(Settings):
+        option = OPTIONS[field.name]
+        default = changed_defaults.get(field.name, field.default)
+        kind: dict[str, Any] = {"type": _reader(option), "metavar": option.metavar}
+        if isinstance(default, bool):
+            kind = {"action": argparse.BooleanOptionalAction}
+        text = f"{option.help} (default: {_written(field.name, default)})"
+        flag = "--" + field.name.replace("_", "-")
+        group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **kind)
+
+
+def given_settings(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given on the command line."""
+    return {name: getattr(namespace, name) for name in Settings.names() if hasattr(namespace, name)}
+
+
+def _reader(option: Option) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return option.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"given {text!r}, expected {option.metavar}: {option.help}") from None
+
+    return read
+
+
+def _written(name: str, default: Any) -> str:
+    """`default` as it would be written on the command line."""
+    if default is None:
+        return WORDS_FOR_NONE[name]
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
