@@ -1,0 +1,357 @@
+"""Atomic writes: whatever goes wrong, the old file or the new one is there, whole, and nothing else is left."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastfc.checkpoint import read_checkpoint, write_checkpoint
+from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
+from fastfc.files import WriteError, atomic_write
+from fastfc.modelfile import read_parameters, save_parameters
+
+OLD, NEW = b"old contents", b"new contents, and longer"
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file modes, limits and signals")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(OLD)
+    return path
+
+
+def only(path: Path, contents: bytes) -> None:
+    """The folder holds this file with these contents, and no temporary file."""
+    assert path.read_bytes() == contents
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
+@pytest.mark.parametrize("as_type", [str, Path])
+def test_a_file_is_written_and_replaced(tmp_path: Path, data: bytes, as_type: Callable[[Path], Any]) -> None:
+    path = tmp_path / "a file ü.bin"
+    atomic_write(as_type(path), data)
+    only(path, data)
+    atomic_write(as_type(path), NEW)
+    only(path, NEW)
+
+
+def test_a_bare_name_is_written_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    atomic_write("m.bin", NEW)
+    only(tmp_path / "m.bin", NEW)
+
+
+@posix
+def test_a_symbolic_link_stays_and_its_file_is_replaced(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "link"
+    link.symlink_to(path)
+    atomic_write(link, NEW)
+    assert link.is_symlink() and path.read_bytes() == NEW and os.listdir(link.parent) == ["link"]
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_permissions_are_kept_and_new_files_follow_the_umask(tmp_path: Path, path: Path, mode: int) -> None:
+    path.chmod(mode)
+    before = os.umask(0o027)
+    try:
+        atomic_write(path, NEW)
+        atomic_write(tmp_path / "fresh", NEW)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
+def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^path: given .*, expected a file name$"):
+        atomic_write(name, NEW)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"model"])
+def test_a_name_of_another_type_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidType, match=r"^path: given .*, expected a file name as str or pathlib.Path$"):
+        atomic_write(name, NEW)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"given the folder '.*missing', which does not exist, expected an exist") as e:
+        atomic_write(tmp_path / "missing" / "m.bin", NEW)
+    assert e.value.errno == errno.ENOENT and isinstance(e.value, FastFCError) and not os.listdir(tmp_path)
+
+
+def test_a_folder_in_place_of_the_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    with pytest.raises(WriteError, match="given a folder, expected the name of a file") as e:
+        atomic_write(tmp_path / "m", NEW)
+    assert e.value.errno == errno.EISDIR and (tmp_path / "m").is_dir() and os.listdir(tmp_path) == ["m"]
+
+
+@posix
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WriteError, match="given a device, pipe or socket, expected the name of an ordinary file"):
+        atomic_write(tmp_path / "pipe", NEW)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and os.listdir(tmp_path) == ["pipe"]
+
+
+FULL = "a full disk or a limit on file size .*, expected room for 24 bytes"
+DENIED = "a folder or file without permission to write .*, expected one that can be written"
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["replace", "fresh"])
+@pytest.mark.parametrize(
+    ("call", "number", "message"),
+    [
+        ("write", errno.ENOSPC, FULL),
+        ("write", errno.EDQUOT, FULL),
+        ("fsync", errno.ENOSPC, FULL),
+        ("fsync", errno.EIO, "a system error"),
+        ("close", errno.ENOSPC, FULL),
+        ("replace", errno.EACCES, DENIED),
+        ("open", errno.EROFS, DENIED),
+        ("open", errno.EACCES, DENIED),
+    ],
+)
+def test_a_failing_system_call_leaves_the_old_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, message: str, old: bool
+) -> None:
+    if not old:
+        path.unlink()
+    real, calls = getattr(os, call), 0
+
+    def fail(*args: Any, **kwargs: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if call == "write" and calls == 1:
+            return real(args[0], args[1][:5])  # the disk takes a part and is full then
+        if call == "close":
+            real(*args)
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(WriteError, match=rf"^cannot write '.*model.safetensors': given {message}") as e:
+            atomic_write(path, NEW)
+    assert calls and e.value.errno == number and "\n" not in str(e.value)
+    if old:
+        only(path, OLD)
+    else:
+        assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_an_interrupt_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            atomic_write(path, NEW)
+    only(path, OLD)
+
+
+def test_short_writes_are_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
+    atomic_write(path, NEW)
+    only(path, NEW)
+
+
+@posix
+def test_the_file_is_flushed_before_it_takes_the_name_and_the_folder_after(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, bytes]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def flush(descriptor: int) -> None:
+        kind = "flush folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "flush file"
+        fsync(descriptor)
+        calls.append((kind, path.read_bytes()))
+
+    def rename(source: str, target: str) -> None:
+        assert Path(source).parent == path.parent
+        replace(source, target)
+        calls.append(("replace", path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    atomic_write(path, NEW)
+    assert calls == [("flush file", OLD), ("replace", NEW), ("flush folder", NEW)]
+
+
+@posix
+@pytest.mark.parametrize(("number", "raises"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_cannot_be_flushed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
+) -> None:
+    real = os.fsync
+
+    def flush(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", flush)
+        if raises:
+            with pytest.raises(WriteError, match=r"given a folder that cannot be flushed .* the new file is complete"):
+                atomic_write(path, NEW)
+        else:
+            atomic_write(path, NEW)
+    only(path, NEW)
+
+
+@posix
+def test_a_limit_on_file_size_leaves_the_old_file(path: Path) -> None:
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "from fastfc.files import WriteError, atomic_write\n"
+        "try: atomic_write(sys.argv[1], bytes(100_000))\n"
+        "except WriteError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "a full disk or a limit on file size (File too large), expected room for 100,000 bytes" in done.stdout
+    only(path, OLD)
+
+
+def test_temporary_files_of_killed_processes_are_removed_after_an_hour(path: Path) -> None:
+    names = {".fastfc-0123456789abcdef.tmp": 4000, ".fastfc-fedcba9876543210.tmp": 3000, ".fastfc-notes.tmp": 4000}
+    for name, age in names.items():
+        (path.parent / name).write_bytes(b"")
+        os.utime(path.parent / name, (time.time() - age, time.time() - age))
+    atomic_write(path, NEW)
+    assert set(os.listdir(path.parent)) == {path.name, ".fastfc-fedcba9876543210.tmp", ".fastfc-notes.tmp"}
+
+
+# kill -9: this file is run as a program, which forks writers, kills each one, and reads what it left
+
+
+LAYERS = (200, 150, 10)
+
+
+def write_number(kind: str, folder: Path, number: int) -> None:
+    """Write a file in which every parameter is `number`."""
+    weights = [np.full(shape, number, np.float32) for shape in pairwise(LAYERS)]
+    biases = [np.full(size, number, np.float32) for size in LAYERS[1:]]
+    if kind == "checkpoint":
+        state = {"weights": weights, "biases": biases, "velocities": weights + biases, "epoch": number, "history": []}
+        write_checkpoint(folder, {**state, "generator": np.random.default_rng(0).bit_generator.state, "settings": {}})
+        return
+    description: dict[str, Any] = {
+        "layers": LAYERS,
+        "activations": ["relu"],
+        "loss": "mse",
+        "output_activation": "tanh",
+    }
+    description |= {"scale": 0.5, "dtype": "float32", "image_shape": None}
+    path = folder / "model"
+    if kind == "model":
+        save_parameters(path, description, weights, biases)
+    else:  # a plain write in two pieces, which must be caught
+        save_parameters(folder / "other", description, weights, biases)
+        data = (folder / "other").read_bytes()
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
+            file.flush()
+            time.sleep(0.002)
+            file.write(data[len(data) // 2 :])
+
+
+def read_number(kind: str, folder: Path) -> int:
+    """The number in the file; an error where the file is not one whole write."""
+    if kind == "checkpoint":
+        state = read_checkpoint(folder)
+        arrays = state["weights"] + state["biases"] + state["velocities"]
+    else:
+        _, weights, biases = read_parameters(folder / "model")
+        arrays = weights + biases
+    (number,) = {float(value) for array in arrays for value in np.unique(array)}
+    return int(number)
+
+
+def slow_write(descriptor: int, data: memoryview, write: Callable[[int, memoryview], int] = os.write) -> int:
+    """os.write as on a slow disk, so that most kills come in the midst of a write."""
+    time.sleep(0.001)
+    return write(descriptor, data[:30_000])
+
+
+def kill_writers(kind: str, folder: Path, kills: int, seed: int) -> dict[str, int]:
+    """Fork `kills` writers one after the other, kill each at a random moment, and judge the file each time."""
+    rng = random.Random(seed)
+    write_number(kind, folder, 1)
+    number, counts = 1, {"old": 0, "new": 0, "torn": 0, "wrong": 0, "in mid-write": 0}
+    for _ in range(kills):
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            report, os.write = os.write, slow_write  # type: ignore[assignment]
+            while True:
+                number += 1
+                write_number(kind, folder, number)
+                report(write_end, b".")
+        os.close(write_end)
+        time.sleep(rng.uniform(0.001, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with open(read_end, "rb") as pipe:
+            number += len(pipe.read())  # the last write that was reported as done
+        left = list(folder.glob(".fastfc-*.tmp"))
+        counts["in mid-write"] += bool(left)
+        for temporary in left:
+            temporary.unlink()
+        try:
+            found = read_number(kind, folder)
+        except ModelFileError:
+            counts["torn"] += 1
+        else:
+            counts["old" if found == number else "new" if found == number + 1 else "wrong"] += 1
+            number = found
+    return counts
+
+
+def run_kills(kind: str, folder: Path, kills: int) -> dict[str, int]:
+    command = [sys.executable, __file__, kind, str(folder), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@posix
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["model", "checkpoint"])
+def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path: Path, kind: str, kills: int) -> None:
+    counts = run_kills(kind, tmp_path, kills)
+    print(f"{kind}: {kills} kills, {counts}")
+    assert counts["torn"] == counts["wrong"] == 0 and counts["old"] + counts["new"] == kills
+    assert counts["in mid-write"] >= kills // 10  # else the kills proved nothing
+
+
+@posix
+def test_the_kill_test_sees_a_plain_write(tmp_path: Path) -> None:
+    assert run_kills("plain", tmp_path, 20)["torn"] > 0
+
+
+if __name__ == "__main__":
+    print(json.dumps(kill_writers(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), seed=0)))
