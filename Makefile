@@ -20,10 +20,10 @@ test: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# The tests that need true MNIST run where it lies beside the clone.
+# What needs true MNIST takes it from beside the clone, where it lies there; `make train` only when it is named.
 ifeq ($(origin FASTFC_DATA_DIR), undefined)
 ifneq ($(wildcard $(MNIST)),)
-test soak: export FASTFC_DATA_DIR := $(abspath $(MNIST))
+test soak bench reproduce: export FASTFC_DATA_DIR := $(abspath $(MNIST))
 endif
 endif
 
@@ -38,8 +38,13 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.report $(ARGS)
 
-peers:
-	$(BIN)/python bench/peers $(ARGS)
+# Other libraries to measure against, in an environment of their own.
+PEERS := $(or $(FASTFC_PEERS_VENV),.venv-peers)
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: bench/peers/requirements.txt | $(PEERS)/bin/python
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
+	touch $@
 
 reproduce: $(VENV)/.installed
 	$(BIN)/fastfc reproduce --out reproduction $(ARGS)
@@ -49,10 +54,10 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A half-made environment is removed, so that the next make starts over.
-$(BIN)/python:
+%/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer needed: make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer needed: make PYTHON=...")'
+	$(PYTHON) -m venv $* || { rm -rf $*; exit 1; }
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plots,images]'

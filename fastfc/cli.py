@@ -17,6 +17,7 @@ from fastfc import commands
 from fastfc.errors import FastFCError
 
 ERROR = 2
+DATA = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (default: mnist, else digits)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +66,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        parser.exit(0, f"fastfc {version('fastfc')}\n")
+        print(f"fastfc {version('fastfc')}")
+        parser.exit()
 
 
 def _fill_train(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +103,7 @@ def _fill_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_bench(parser: argparse.ArgumentParser) -> None:
-    _add_data(parser)
+    parser.add_argument("--data", metavar="DATA", help=DATA)
     _add_run(parser)
 
 
@@ -133,9 +135,8 @@ COMMANDS = {
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    text = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (default: mnist, else digits)"
-    parser.add_argument("--data", metavar="DATA", help=text)
-    parser.add_argument("--test-data", metavar="DATA", help="a test set of its own: a folder or an .npz file")
+    parser.add_argument("--data", metavar="DATA", help=DATA)
+    parser.add_argument("--test-data", metavar="DATA", help="test on this instead: the test set that it has, if it has one")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -34,10 +34,9 @@ def train(options: argparse.Namespace) -> int:
 
     settings = given_settings(options)
     _check_outputs(options)
-    data = options.data if options.recipe else _load(options.data, options.test_data)
     result = fastfc.train(
-        data,
-        options.test_data if options.recipe else None,
+        options.data if options.recipe else _load(options.data),
+        _test_data(options),
         recipe=options.recipe,
         backend=options.backend,
         threads=options.threads,
@@ -96,7 +95,7 @@ def predict(options: argparse.Namespace) -> None:
     model = fastfc.load(options.model)
     if options.data:
         data = _load(options.data)
-        X, y, part = (data.X, data.y, "training") if data.X_test is None else (data.X_test, data.y_test, "test")
+        X, y, part = _held_out(data)
         accuracy = model.score(X, y)
         _print(f"{data.name}: {part} accuracy {100 * accuracy:.2f} % ({round(accuracy * len(X)):,} of {len(X):,})")
         return
@@ -133,7 +132,8 @@ def compare(options: argparse.Namespace) -> None:
     settings = {"epochs": 1, **given_settings(options)}
     _check_outputs(options)
     comparison = fastfc.compare(
-        data=_load(options.data, options.test_data),
+        data=_load(options.data),
+        test_data=_test_data(options),
         backends=tuple(options.backends.split(",")),
         repeats=options.repeats,
         threads=options.threads,
@@ -154,6 +154,7 @@ def info(options: argparse.Namespace) -> None:
     rows["SIMD"] = " ".join(machine.simd()) or "none known"
     rows["kernels"] = machine.compiled_for()
     rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
+    rows["data"] = machine.default_data()
     rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
     for name, text in rows.items():
         print(textwrap.fill(text, WIDTH - 1, initial_indent=f"{name:10}", subsequent_indent=10 * " ", **WRAP))
@@ -184,7 +185,7 @@ def reproduce(options: argparse.Namespace) -> None:
 def bench(options: argparse.Namespace) -> None:
     import fastfc
 
-    data = _load(options.data, options.test_data)
+    data = _load(options.data)
     print(fastfc.compare(data=data, epochs=1, threads=options.threads, seed=options.seed))
 
 
@@ -211,7 +212,7 @@ def plot(options: argparse.Namespace) -> None:
 def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[], Any]]:
     from fastfc import plots
 
-    X, y = (data.X, data.y) if data.X_test is None else (data.X_test, data.y_test)
+    X, y, _ = _held_out(data)
     predicted = model.predict(X)
     wrong = int((predicted != y).sum())
     title = f"{data.name}: {wrong:,} of {len(y):,} read wrongly"
@@ -238,13 +239,24 @@ def _read_history(path: Path) -> dict[str, Any]:
     return content
 
 
-def _load(data: str | None, test_data: str | None = None) -> Dataset:
+def _load(name: str | None) -> Dataset:
     from fastfc.data import load_data
 
-    dataset = load_data(data, test_data)
-    if dataset.notice:
-        print(f"fastfc: {dataset.notice}", file=sys.stderr)
-    return dataset
+    data = load_data(name)
+    if data.notice:
+        print(f"fastfc: {data.notice}", file=sys.stderr)
+    return data
+
+
+def _test_data(options: argparse.Namespace) -> tuple[Any, Any] | None:
+    return _held_out(_load(options.test_data))[:2] if options.test_data else None
+
+
+def _held_out(data: Dataset) -> tuple[Any, Any, str]:
+    """Test samples, their targets, and "test"; those of training, and "training", where there are no others."""
+    if data.X_test is None:
+        return data.X, data.y, "training"
+    return data.X_test, data.y_test, "test"
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

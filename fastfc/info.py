@@ -73,3 +73,16 @@ def blas() -> list[dict[str, Any]]:
         for pool in threadpool_info()
         if pool["user_api"] == "blas"
     ]
+
+
+def default_data() -> str:
+    """What a training that names no data would use."""
+    from fastfc.data import cache, mnist
+
+    chosen = os.environ.get("FASTFC_DATA_DIR")
+    if chosen:
+        return f"MNIST in {chosen} (FASTFC_DATA_DIR)"
+    folder = cache.folder("mnist")
+    if folder and all((folder / f"{file}.gz").is_file() for file in mnist.SHAPES):
+        return f"MNIST in {folder}"
+    return "MNIST if it can be downloaded, else generated digits (FASTFC_DATA_DIR is not set)"

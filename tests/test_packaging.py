@@ -73,7 +73,7 @@ def test_importing_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
 
 
 def test_every_public_name_exists(tmp_path: Path) -> None:
-    code = "import fastfc; print(all(getattr(fastfc, name) is not None for name in fastfc.__all__), len(fastfc.__all__))"
+    code = "import fastfc as f; print(all(getattr(f, name) is not None for name in f.__all__), len(f.__all__))"
     complete, count = python(code, tmp_path).split()
     assert complete == "True"
     assert int(count) > 4
