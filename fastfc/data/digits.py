@@ -246,16 +246,16 @@ def _pen(n: int, strokes: list[Stroke], rng: np.random.Generator) -> tuple[Float
     affine = _affine(n, rng)
     path = path[:, :, :1] * affine[:, None, 0] + path[:, :, 1:] * affine[:, None, 1]
     path -= path.mean(axis=1, keepdims=True)
-    path += np.float32(SIDE / 2 - 0.5) + _normal(rng, (n, 1, 2), 0.9)
+    path += np.float32(SIDE / 2 - 0.5) + _normal(rng, (n, 1, 2), 0.8)
     np.clip(path, 2, SIDE - 3.001, out=path)  # ink spreads over two more pixels
     pressure = 1 + np.float32(0.25) * np.sin(np.linspace(0, 5, POINTS, dtype=np.float32) + phase[:, :, 0])
-    return path, pressure * np.float32(20 * length / POINTS)
+    return path, pressure * np.float32(18 * length / POINTS)
 
 
 def _affine(n: int, rng: np.random.Generator) -> Float:
     """Maps (n, 2, 2) from the unit square to pixels: rotation, slant and size."""
     angle, slant = _normal(rng, (n,), 0.15), _normal(rng, (n,), 0.25)
-    height, width = 20 * np.exp(_normal(rng, (n,), 0.08)), 16 * np.exp(_normal(rng, (n,), 0.13))
+    height, width = 17.5 * np.exp(_normal(rng, (n,), 0.08)), 15.5 * np.exp(_normal(rng, (n,), 0.13))
     cos, sin = np.cos(angle), np.sin(angle)
     rotation = np.array([[cos, sin], [-sin, cos]]).transpose(2, 0, 1)
     zero = np.zeros(n, np.float32)
@@ -281,8 +281,8 @@ def _ink(path: Float, ink: Float, rng: np.random.Generator) -> Bytes:
         spread[:, :-step] += width * image[:, step:]
         image = spread
     # A straight stroke now peaks at (1 - 2w)² + 2w²: relative to that, faint ink is cut off and strong ink saturates.
-    image *= rng.uniform(1.7, 3.0, (n, 1)).astype(np.float32) / ((1 - 2 * width) ** 2 + 2 * width**2)
-    np.clip(image - np.float32(0.55), 0, 1, out=image)
+    image *= rng.uniform(1.5, 2.8, (n, 1)).astype(np.float32) / ((1 - 2 * width) ** 2 + 2 * width**2)
+    np.clip(image - np.float32(0.38), 0, 1, out=image)
     return (image * 255).astype(np.uint8).reshape(n, SIDE, SIDE)
 
 

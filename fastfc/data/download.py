@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fastfc.errors import DownloadError
 
 _MIN_BYTES = 10_000  # that must arrive within every `patience` seconds, unless the file ends
-_CHUNK = 1 << 16
+_CHUNK = 1 << 13
 
 
 def fetch(url: str, limit: int, patience: float, report: Callable[[int], object]) -> bytes:
@@ -26,13 +26,22 @@ def fetch(url: str, limit: int, patience: float, report: Callable[[int], object]
 
     sink = _Sink(limit)
     errors: list[Exception] = []
-    downloader = pooch.HTTPDownloader(chunk_size=_CHUNK, timeout=patience, headers={"Accept-Encoding": "identity"})
+    responses: list[requests.Response] = []
+    downloader = pooch.HTTPDownloader(
+        chunk_size=_CHUNK,
+        timeout=patience + 1,  # of the socket: ends the thread of a download that was given up
+        headers={"Accept-Encoding": "identity"},
+        hooks={"response": lambda response, **options: responses.append(response)},
+    )
 
     def run() -> None:
         try:
             downloader(url, sink, None)
         except Exception as error:
             errors.append(error)
+        finally:
+            for response in responses:  # the downloader leaves them open after an error
+                response.close()
 
     thread = threading.Thread(target=run, name="fastfc-download", daemon=True)
     thread.start()
@@ -51,8 +60,6 @@ def fetch(url: str, limit: int, patience: float, report: Callable[[int], object]
         return bytes(sink.data)
     if isinstance(errors[0], requests.HTTPError) and errors[0].response is not None:
         raise DownloadError(f"HTTP status {errors[0].response.status_code}") from errors[0]
-    if isinstance(errors[0], requests.Timeout):
-        raise DownloadError(f"no answer for {patience:g} s") from errors[0]
     if isinstance(errors[0], requests.ConnectionError) and not sink.data:
         raise DownloadError("cannot be reached") from errors[0]
     if isinstance(errors[0], requests.RequestException):
