@@ -1,0 +1,1 @@
+"""Benchmarks of fastfc: the report against other libraries (`python -m bench.report`) and pytest-benchmark cases."""

@@ -1,0 +1,56 @@
+"""fastfc itself in a worker: variant "numpy" for that backend, "uint8", or "sparse"/"dense" for one input kernel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import fastfc
+from bench.peers.job import Job
+
+
+def prepare(job: Job) -> Callable[[], dict[str, Any]]:
+    w, (X, y) = job.workload, job.raw()
+    weights, biases = job.parameters()
+    network = fastfc.Network(
+        w.layers, activation=w.activation, loss=w.loss, output_activation=w.output_activation,
+        weights=weights, biases=biases, dtype=job.dtype,
+    )  # fmt: skip
+    if w.task == "predict":
+        return predictor(network, job)
+    settings: dict[str, Any] = {
+        "hidden": w.layers[1:-1], "activation": w.activation, "loss": w.loss, "output_activation": w.output_activation,
+        "lr": w.lr, "momentum": w.momentum, "momentum_kind": "nesterov" if w.momentum else "none",
+        "schedule": "constant", "weight_decay": w.weight_decay, "label_smoothing": 0.0, "batch_size": w.batch,
+        "epochs": w.epochs, "shuffle": w.shuffle, "dtype": job.dtype,
+        "input_kernel": job.variant if job.variant in ("sparse", "dense") else "auto",
+    }  # fmt: skip
+    backend = "numpy" if job.variant == "numpy" else "numba"
+
+    def run() -> dict[str, Any]:
+        begin = time.perf_counter()
+        result = fastfc.train((X, y), backend=backend, threads=job.threads, network=network, seed=0, **settings)
+        called = time.perf_counter() - begin
+        return {
+            "seconds": sum(record.seconds for record in result.history) / w.epochs,
+            "call_seconds": called,  # of the whole call: preparation of the data included
+            "loss": result.history[-1].loss,
+            "input_kernel": result.input_kernel,
+        }
+
+    return run
+
+
+def predictor(network: Any, job: Job) -> Callable[[], dict[str, Any]]:
+    """Images are predicted as they are stored; a single one as floats, like the peers', unless the variant is uint8."""
+    w = job.workload
+    X = job.raw()[0] if w.rows > 1 or job.variant == "uint8" else job.inputs()[0]
+
+    def run() -> dict[str, Any]:
+        begin = time.perf_counter()
+        for _ in range(w.calls):
+            network.predict(X)
+        return {"seconds": (time.perf_counter() - begin) / w.calls}
+
+    return run

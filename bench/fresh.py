@@ -1,0 +1,134 @@
+"""Rows 9 to 11, where every figure is of a process of its own: time to accuracy, start-up, peak memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from bench import yardsticks
+from bench.datasets import Store
+from bench.verdicts import Verdict, wording
+from bench.workers import Log, environment
+from bench.workloads import RECIPES, REFERENCE_FLOOR, Claim, Workload
+
+# The first call compiles; it is not one of the seeds. Prints [training seconds, test accuracy] of each seed.
+RECIPE = """
+import json, sys
+import fastfc
+recipe, seeds, threads = json.loads(sys.argv[1])
+fastfc.train("mnist", recipe=recipe, threads=threads, seed=999)
+found = [fastfc.train("mnist", recipe=recipe, threads=threads, seed=seed) for seed in seeds]
+print(json.dumps([[r.train_seconds, r.test_accuracy] for r in found]))
+"""
+
+# Prints the seconds from the start of the process, as its parent saw it, to the end of the first epoch.
+START = """
+import sys, time
+import fastfc
+fastfc.train(sys.argv[2] or None, epochs=1, on_epoch=lambda record: print(time.time() - float(sys.argv[1])))
+"""
+
+IMPORT = """
+import time
+start = time.perf_counter()
+import fastfc
+print(time.perf_counter() - start)
+"""
+
+# Prints the peak of resident memory in MB. Linux: VmHWM, since ru_maxrss there starts from that of the parent.
+MEMORY = """
+import sys
+import fastfc
+fastfc.train(sys.argv[1] or None, epochs=1)
+try:
+    status = open("/proc/self/status").read()
+except OSError:
+    import resource
+    unit = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+else:
+    print(int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
+"""
+
+
+def script(code: str, *arguments: str, cache: Path | None = None, threads: int = 2) -> str:
+    """Run `code` in a fresh process, with the kernel cache in `cache` (None: the user's); what it printed last."""
+    env = environment(threads) | ({"FASTFC_CACHE_DIR": str(cache)} if cache else {})
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"process ended with {done.returncode}"])[-1])
+    return done.stdout.strip().splitlines()[-1]
+
+
+def recipes(seeds: int, log: Log) -> dict[str, Any]:
+    """Row 9: training seconds and test accuracy of every seed, by target."""
+    entries: dict[str, Any] = {}
+    for target, (recipe, accuracy) in RECIPES.items():
+        log(f"recipe {recipe}")
+        found = json.loads(script(RECIPE, json.dumps([recipe, list(range(seeds)), 2])))
+        times, accuracies = ([pair[i] for pair in found] for i in (0, 1))
+        entries[target] = {
+            "recipe": recipe, "target": accuracy, "seconds": times, "accuracy": accuracies, "median": median(times),
+        }  # fmt: skip
+    return entries
+
+
+def judge_recipe(claim: Claim, entry: dict[str, Any], workload: Workload, peaks: dict[str, Any]) -> Verdict:
+    """The median time counts, and every seed has to reach the accuracy. The limit is stated for a machine whose dense
+    floor of `workload` is REFERENCE_FLOOR; here it is in proportion to the floor."""
+    limit = claim.limit * yardsticks.floor(workload, peaks) / REFERENCE_FLOOR
+    seeds, accuracies = len(entry["accuracy"]), entry["accuracy"]
+    reached = sum(accuracy >= entry["target"] for accuracy in accuracies)
+    note = f"{limit:.3g} s here; {reached} of {seeds} seeds reach it, lowest {100 * min(accuracies):.2f} %"
+    return Verdict(wording(claim), entry["median"], "s", entry["median"] <= limit and reached == seeds, note)
+
+
+def startup(repeats: int, store: Store, log: Log) -> dict[str, Any]:
+    """Row 10: the kernel cache empty, the same cache again, and the import alone (without the interpreter's start)."""
+    data = data_argument(store)
+    measured: dict[str, list[float]] = {"empty kernel cache": [], "warm": [], "import fastfc": []}
+    for i in range(repeats):
+        log(f"start-up, round {i + 1}")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("empty kernel cache", "warm"):
+                measured[name].append(float(script(START, str(time.time()), data, cache=Path(folder))))
+            measured["import fastfc"].append(float(script(IMPORT)))
+    return {name: {"seconds": values, "median": median(values)} for name, values in measured.items()}
+
+
+def memory(repeats: int, store: Store, log: Log) -> dict[str, Any]:
+    """Row 11: with kernels from the cache, as every run but the first has it; the first run is recorded beside it."""
+    data = data_argument(store)
+    measured: dict[str, list[float]] = {"compiling": [], "warm": []}
+    for i in range(repeats):
+        log(f"memory, round {i + 1}")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in measured:
+                measured[name].append(float(script(MEMORY, data, cache=Path(folder))))
+    return {name: {"megabytes": values, "median": median(values)} for name, values in measured.items()}
+
+
+def judge_value(claim: Claim, entry: dict[str, Any]) -> Verdict:
+    return Verdict(wording(claim), entry["median"], "s" if "seconds" in entry else "MB", entry["median"] <= claim.limit)
+
+
+def data_argument(store: Store) -> str:
+    """What to train on where the cache is empty: "" (the default) with MNIST at hand, else the images as a file."""
+    images = store.images
+    if images.name == "mnist" and os.environ.get("FASTFC_DATA_DIR"):
+        return ""
+    path = store.root / "images.npz"
+    if not path.exists():
+        assert images.X_test is not None and images.y_test is not None
+        np.savez(path, x_train=images.X, y_train=images.y, x_test=images.X_test, y_test=images.y_test)
+    return str(path)

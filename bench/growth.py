@@ -1,0 +1,107 @@
+"""Row 12: how the time grows with rows, width, batch and density, and where the numpy backend would be faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.datasets import Store
+from bench.verdicts import Verdict
+from bench.workers import Log, Measured, measure
+from bench.workloads import GROWTH_BATCH, GROWTH_DENSITY, GROWTH_HIDDEN, GROWTH_ROWS, MNIST, NORMAL, Entry, Workload
+
+FLAT = 0.10
+WORK = 30e9  # dense FLOPs a repeat at least, where the number of rows is free
+
+
+def sweeps(quick: bool) -> Iterator[tuple[str, float, Workload]]:
+    """(sweep, value of the option, workload)."""
+    for rows in GROWTH_ROWS[:1] if quick else GROWTH_ROWS:
+        yield "rows", rows, replace(MNIST, rows=rows)
+    for hidden in (50, 1024) if quick else GROWTH_HIDDEN:
+        layers = (784, hidden, hidden, 10)
+        for name, base in ("hidden, dense input", NORMAL), ("hidden, MNIST", MNIST):
+            yield name, hidden, sized(replace(base, layers=layers, lr=0.01), quick)
+    for batch in (1, 2048) if quick else GROWTH_BATCH:
+        # One rate for all: small enough for single samples.
+        yield "batch", batch, sized(replace(MNIST, batch=batch, lr=0.001), quick, at_least=2 * batch)
+
+
+def sized(workload: Workload, quick: bool, at_least: int = 0) -> Workload:
+    """As many whole batches as make WORK, at most 60,000 rows."""
+    assert workload.batch is not None
+    a_row = workload.flops / workload.rows
+    rows = min(60_000, max(at_least, int(WORK / a_row)))
+    return replace(workload, rows=min(rows, 4096) if quick else rows // workload.batch * workload.batch)
+
+
+def run(entries: Sequence[Entry], repeats: int, quick: bool, store: Store, log: Log) -> list[dict[str, Any]]:
+    """Measure everything: one point for each value of each option."""
+    points = []
+    for sweep, value, workload in sweeps(quick):
+        log(f"{sweep} {value:g}")
+        results = measure([(entry, workload) for entry in entries], store, repeats, 1.0, lambda _: None)
+        points.append(point(sweep, value, results))
+    for share in (0.2, 1.0) if quick else GROWTH_DENSITY:
+        log(f"density {share:g}")
+        workload = replace(MNIST, data=f"density {share:g}", rows=2048 if quick else 12_800)
+        kernels = [Entry(name, variant=name) for name in ("sparse", "dense", "auto")]
+        results = measure([(kernel, workload) for kernel in kernels], store, repeats, 1.0, lambda _: None)
+        points.append(point("density", share, results))
+    return points
+
+
+def judge(points: list[dict[str, Any]]) -> list[Verdict]:
+    return [flat(points), never_slower(points), crossover(points)]
+
+
+def point(sweep: str, value: float, results: list[Measured]) -> dict[str, Any]:
+    workload = results[0].workload
+    return {
+        "sweep": sweep, "value": value, "rows": workload.rows, "layers": workload.layers, "batch": workload.batch,
+        "flops": workload.flops, "entries": {result.entry.name: result.to_dict() for result in results},
+    }  # fmt: skip
+
+
+def seconds(points: list[dict[str, Any]], sweep: str | None, name: str) -> list[tuple[dict[str, Any], float]]:
+    """The points of a sweep (None: of all) at which `name` was measured, with its median."""
+    chosen = [p for p in points if sweep is None or p["sweep"] == sweep]
+    return [(p, p["entries"][name]["median"]) for p in chosen if "median" in p["entries"].get(name, {})]
+
+
+def flat(points: list[dict[str, Any]]) -> Verdict:
+    """The largest departure of the time a sample from that of 60,000 rows."""
+    text = f"time a sample within {100 * FLAT:g} % from {GROWTH_ROWS[0]:,} to {GROWTH_ROWS[-1]:,} rows"
+    times = {p["rows"]: t / p["rows"] for p, t in seconds(points, "rows", "fastfc")}
+    if set(times) != set(GROWTH_ROWS):
+        return Verdict(text, None, note=f"measured: {', '.join(map(str, sorted(times))) or 'none'}")
+    worst = max((t / times[60_000] - 1 for t in times.values()), key=abs)
+    return Verdict(text, 100 * worst, "%", abs(worst) <= FLAT)
+
+
+def never_slower(points: list[dict[str, Any]]) -> Verdict:
+    """The smallest lead over the numpy backend in the same dtype, over every size."""
+    text = "at every size at least as fast as the numpy backend"
+    numpy = {id(p): t for p, t in seconds(points, None, "numpy float32")}
+    own = [(p, t) for p, t in seconds(points, None, "fastfc") if id(p) in numpy]
+    leads = [(numpy[id(p)] / t, f"{p['sweep']} {p['value']:g}") for p, t in own]
+    if not leads:
+        return Verdict(text, None, note="nothing measured")
+    least, where = min(leads)
+    return Verdict(text, least, passed=least >= 1, note=f"smallest lead at {where}")
+
+
+def crossover(points: list[dict[str, Any]]) -> Verdict:
+    """How much slower than the better of the two kernels the automatic choice is, at its worst."""
+    text = "the input kernel chosen by density is within 10 % of the better one"
+    sparse, dense = ({p["value"]: t for p, t in seconds(points, "density", name)} for name in ("sparse", "dense"))
+    losses = [
+        (t / min(sparse[p["value"]], dense[p["value"]]), p["value"])
+        for p, t in seconds(points, "density", "auto")
+        if p["value"] in sparse and p["value"] in dense
+    ]
+    if not losses:
+        return Verdict(text, None, note="nothing measured")
+    worst, share = max(losses)
+    return Verdict(text, worst, passed=worst <= 1.1, note=f"worst at density {share:g}")

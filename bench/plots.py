@@ -1,0 +1,90 @@
+"""The two plots of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+EPOCH_ROWS = ("1", "2", "3", "4")
+OWN, OTHER = "#c44e52", "#8c8c8c"
+
+
+def epochs(report: dict[str, Any], path: Path) -> bool:
+    """Seconds an epoch of 784-200-50-10 by backend and peer, the dense floor as a line. False if no row has them."""
+    rows = [row for row in report["rows"] if row["row"] in EPOCH_ROWS and row.get("entries")]
+    if not rows:
+        return False
+    heights = [len(row["entries"]) + 1 for row in rows]
+    figure = Figure(figsize=(8, 0.3 * sum(heights) + 1), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, row in zip(axes, rows, strict=True):
+        shown = [(name, entry["median"]) for name, entry in row["entries"].items() if "median" in entry]
+        shown.sort(key=lambda pair: -pair[1])
+        names, values = [name for name, _ in shown], [value for _, value in shown]
+        bars = ax.barh(names, values, color=[OWN if name.startswith("fastfc") else OTHER for name in names])
+        ax.bar_label(bars, [f" {value:.3g}" for value in values], fontsize=8)
+        ax.axvline(row["floor"], color="black", linestyle="--", linewidth=1)
+        ax.set_title(f"{row['title']} (dashed: dense floor)", fontsize=9, loc="left")
+        ax.margins(x=0.12)
+        ax.tick_params(labelsize=8)
+    axes[-1].set_xlabel("seconds an epoch")
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def sizes(report: dict[str, Any], path: Path) -> bool:
+    """GFLOP/s (of the dense computation) against width and batch, and time a sample against rows and density."""
+    points = next((row["points"] for row in report["rows"] if row.get("points")), None)
+    if not points:
+        return False
+    peak = report["peaks"]["float32, 2 threads"]["gflops"]
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    (hidden, batch), (rows, density) = figure.subplots(2, 2)
+    for sweep, style in ("hidden, dense input", "-"), ("hidden, MNIST", ":"):
+        rates(hidden, points, sweep, style)
+    rates(batch, points, "batch", "-")
+    for ax, label in (hidden, "width h of 784-h-h-10"), (batch, "batch, 784-200-50-10, MNIST"):
+        ax.axhline(peak, color="black", linestyle="--", linewidth=1, label="dense floor (GEMM peak)")
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="GFLOP/s, zeros counted")
+    times(rows, points, "rows", peak)
+    rows.set(xscale="log", xlabel="rows of MNIST")
+    times(density, points, "density", peak)
+    density.set(xlabel="share of the input that is not zero")
+    for ax in (hidden, batch, rows, density):
+        ax.legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def series(points: list[dict[str, Any]], sweep: str) -> dict[str, list[tuple[float, dict[str, Any], float]]]:
+    """By entry name: (value, point, median seconds)."""
+    found: dict[str, list[tuple[float, dict[str, Any], float]]] = {}
+    for point in points:
+        for name, entry in point["entries"].items():
+            if point["sweep"] == sweep and "median" in entry:
+                found.setdefault(name, []).append((point["value"], point, entry["median"]))
+    return found
+
+
+def rates(ax: Axes, points: list[dict[str, Any]], sweep: str, style: str) -> None:
+    for name, found in series(points, sweep).items():
+        label = name + sweep.removeprefix("hidden") if sweep.startswith("hidden") else name
+        y = [point["flops"] / time / 1e9 for _, point, time in found]
+        ax.plot([value for value, *_ in found], y, style, marker="o", markersize=3, label=label,
+                color=OWN if name == "fastfc" else OTHER)  # fmt: skip
+
+
+def times(ax: Axes, points: list[dict[str, Any]], sweep: str, peak: float) -> None:
+    found = series(points, sweep)
+    for name, line in found.items():
+        y = [1e6 * time / point["rows"] for _, point, time in line]
+        ax.plot([value for value, *_ in line], y, marker="o", markersize=3, label=name)
+    if found:
+        line = next(iter(found.values()))
+        y = [point["flops"] / peak / 1e3 / point["rows"] for _, point, _ in line]
+        ax.plot([value for value, *_ in line], y, "--", color="black", linewidth=1, label="dense floor")
+    ax.set(ylabel="µs a sample")
+    ax.set_ylim(bottom=0)

@@ -1,0 +1,159 @@
+"""Measure every row of bench.workloads and write the report: `python -m bench.report [--rows 1,3,8] [--quick]`.
+
+Writes <date>-<cpu>.json, .md and two plots (-epochs.png, -sizes.png), and prints the figures with those to reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import fresh, growth, machine, plots, tables, yardsticks
+from bench.datasets import Store
+from bench.verdicts import Verdict, judge, same_result, wording
+from bench.workers import ROOT, Log, measure, peers_python
+from bench.workloads import Row, select
+
+LEAST_SECONDS = 15.0  # of rounds, where a row's repeats are short
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        rows = select(options.rows)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    out = options.out or ROOT / ("runs/bench-quick" if options.quick else "bench/results")
+    repeats = 1 if options.quick else max(options.repeats, 5)
+    with tempfile.TemporaryDirectory(prefix="fastfc-bench-") as folder:
+        report = run(rows, repeats, options.quick, Store(Path(folder)), progress)
+    print()
+    show(report)
+    path = write(report, out)
+    print(f"written to {path.parent}: {path.stem}*")
+    if options.update_readme:
+        tables.update_readme(ROOT / "README.md", tables.markdown(report))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__.splitlines()[0])
+    made.add_argument("--rows", help="the rows to measure, such as 1,3,8; all by default")
+    made.add_argument("--repeats", type=int, default=5, help="repeats of each row, at least 5 (default 5)")
+    made.add_argument("--quick", action="store_true", help="small data and one repeat: shows that all runs, no figures")
+    made.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
+    made.add_argument("--update-readme", action="store_true", help="put the table between the markers in README.md")
+    return made
+
+
+def run(rows: tuple[Row, ...], repeats: int, quick: bool, store: Store, log: Log) -> dict[str, Any]:
+    """The whole report as JSON-ready data.
+
+    The peak is measured before and after the rows, and the higher one counts: a busy moment must not lower the floor.
+    """
+    if peers_python() is None:
+        print("no peers' environment found (make peers): their entries stay empty")
+    busy = machine.load()
+    if busy > 0.3:
+        print(f"other processes keep {busy:.1f} cores busy: times and ratios will suffer")
+    limits: dict[str, Any] = {"sizes": (512,), "repeats": 2} if quick else {}
+    log("GEMM peak")
+    peaks = yardsticks.gemm_peaks(**limits)
+    measured = [measure_row(row, repeats, quick, store, log) for row in rows]
+    log("GEMM peak again")
+    peaks = yardsticks.merge(peaks, yardsticks.gemm_peaks(**limits))
+    done = [judge_row(row, found, peaks) for row, found in zip(rows, measured, strict=True)]
+    about = machine.describe() | {"load": busy}
+    versions: dict[str, str] = about.pop("versions")
+    for found in done:
+        for entry in found["entries"].values():
+            versions = entry.get("versions", {}) | versions
+    return {
+        "date": datetime.now(UTC).date().isoformat(), "quick": quick, "repeats": repeats, "machine": about,
+        "versions": dict(sorted(versions.items())), "data": store.images.name, "peaks": peaks, "rows": done,
+    }  # fmt: skip
+
+
+def measure_row(row: Row, repeats: int, quick: bool, store: Store, log: Log) -> dict[str, Any]:
+    """What the row's kind measures: {"results": {name: Measured}}, {"entries": ...} or {"points": ...}."""
+    seconds = 0.0 if quick else LEAST_SECONDS
+    say = lambda text: log(f"row {row.number}: {text}")  # noqa: E731
+    try:
+        if row.kind == "recipes":
+            return {"entries": fresh.recipes(1 if quick else repeats, say)}
+        if row.kind == "startup":
+            return {"entries": fresh.startup(repeats, store, say)}
+        if row.kind == "memory":
+            return {"entries": fresh.memory(repeats, store, say)}
+        if row.kind == "growth":
+            return {"points": growth.run(row.entries, repeats, quick, store, say)}
+        entries = [(entry, entry.workload or row.workload) for entry in row.entries]
+        if quick:
+            entries = [(entry, workload.small()) for entry, workload in entries]
+        return {"results": {m.entry.name: m for m in measure(entries, store, repeats, seconds, say)}}
+    except RuntimeError as error:
+        return {"error": str(error)}
+
+
+def judge_row(row: Row, found: dict[str, Any], peaks: dict[str, Any]) -> dict[str, Any]:
+    """The row of the report: what was measured, JSON-ready, and the verdicts."""
+    done = {"row": row.number, "title": row.title, "entries": found.get("entries", {}), "verdicts": []}
+    if "error" in found:
+        verdicts = [Verdict(wording(claim), None, note=found["error"]) for claim in row.claims]
+    elif row.kind == "growth":
+        verdicts = growth.judge(found["points"])
+        done["points"] = found["points"]
+    elif row.kind == "recipes":
+        entries = found["entries"]
+        verdicts = [fresh.judge_recipe(claim, entries[claim.entry], row.workload, peaks) for claim in row.claims]
+    elif row.kind in ("startup", "memory"):
+        verdicts = [fresh.judge_value(claim, found["entries"][claim.entry]) for claim in row.claims]
+    else:
+        results = found["results"]
+        verdicts = [judge(claim, results, peaks) for claim in row.claims]
+        if row.workload.task == "epoch":
+            verdicts.append(same_result(results))
+        done["entries"] = {name: result.to_dict() for name, result in results.items()}
+        first = next(iter(results.values()))
+        done["floor"] = yardsticks.floor(first.workload, peaks, first.entry.dtype, first.entry.threads)
+    return done | {"verdicts": [verdict.to_dict() for verdict in verdicts]}
+
+
+def show(report: dict[str, Any]) -> None:
+    for name, peak in report["peaks"].items():
+        print(f"GEMM peak {name:20}{peak['gflops']:8.1f} GFLOP/s  {peak['by']}")
+    for row in report["rows"]:
+        print("\n" + tables.terminal(row))
+    passed = [verdict["passed"] for row in report["rows"] for verdict in row["verdicts"]]
+    print(f"\n{passed.count(True)} figures reached, {passed.count(False)} missed, {passed.count(None)} not measured")
+    if report["quick"]:
+        print("A quick run: it shows that everything runs; its figures mean nothing.")
+
+
+def write(report: dict[str, Any], out: Path) -> Path:
+    """Write the four files; the path of the first."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{report['date']}-{machine.slug()}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(tables.markdown(report), encoding="utf-8")
+    plots.epochs(report, path.with_name(f"{path.stem}-epochs.png"))
+    plots.sizes(report, path.with_name(f"{path.stem}-sizes.png"))
+    return path
+
+
+def progress(text: str) -> None:
+    """One line on a terminal that the next one overwrites; lines elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text[:78]}", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The report as text: 80 columns for the terminal, Markdown for a file and the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.verdicts import Verdict
+
+WIDTH = 80
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, with a unit."""
+    if value < 1e-3:
+        return f"{value * 1e6:.3g} µs"
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def amount(verdict: Verdict) -> str:
+    if verdict.measured is None:
+        return "-"
+    if verdict.unit == "s":
+        return seconds(verdict.measured)
+    return f"{verdict.measured:.3g} {verdict.unit}"
+
+
+def terminal(row: dict[str, Any]) -> str:
+    """One row of the report: who took how long, what was claimed, and whether it holds."""
+    lines = [f"{row['row']:>3}  {row['title']}"[:WIDTH]]
+    if row.get("floor"):
+        lines.append(f"     {'dense floor':32}{seconds(row['floor']):>10}")
+    base = row.get("entries", {}).get("fastfc", {}).get("median")
+    for name, entry in row.get("entries", {}).items():
+        if "median" not in entry:
+            lines.append(f"     {name:32}{'-':>10}  {entry.get('error', '')}"[:WIDTH])
+            continue
+        if "megabytes" in entry:
+            lines.append(f"     {name:32}{entry['median']:>7.0f} MB")
+            continue
+        ratio = f"{entry['median'] / base:8.2f} x" if base else ""
+        rate = f"{entry['gflops']:8.1f} GFLOP/s" if "gflops" in entry else ""
+        lines.append(f"     {name:32}{seconds(entry['median']):>10}{ratio}{rate}"[:WIDTH])
+    for verdict in (Verdict(**v) for v in row["verdicts"]):
+        lines.append(f"  >  {verdict.claim[:50]:50} {amount(verdict):>10} {verdict.word}")
+        if verdict.note:
+            lines.append(f"       {verdict.note}"[:WIDTH])
+    return "\n".join(lines)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The tables: the times by row, then the figures to reach."""
+    machine, peaks = report["machine"], report["peaks"]
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    rates = ", ".join(f"{peak['gflops']:.0f} GFLOP/s ({name}; {peak['by']})" for name, peak in peaks.items())
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {report['date']}. "
+        f"Medians of {report['repeats']} interleaved repeats or more; float32 and 2 threads unless said; "
+        "compilation is not counted.",
+        f"GEMM peak: {rates}.",
+        f"Versions: {versions}. Data: {report['data']}.",
+        "",
+        "| row | workload | fastfc | others | dense floor |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_times(row) for row in report["rows"] if row.get("entries")]
+    lines += ["", "| row | must reach | measured | |", "|---|---|---|---|"]
+    for row in report["rows"]:
+        for verdict in (Verdict(**v) for v in row["verdicts"]):
+            note = f" ({verdict.note})" if verdict.note else ""
+            word = f"**{verdict.word}**" if verdict.passed is False else verdict.word
+            lines.append(f"| {row['row']} | {verdict.claim} | {amount(verdict)}{note} | {word} |")
+    return "\n".join(lines) + "\n"
+
+
+def _times(row: dict[str, Any]) -> str:
+    entries = dict(row["entries"])
+    mine = entries.pop("fastfc", {})
+    shown = []
+    for name, entry in entries.items():
+        if "median" not in entry:
+            shown.append(f"{name} - ({entry.get('error', 'not run')})")
+        elif "megabytes" in entry:
+            shown.append(f"{name} {entry['median']:.0f} MB")
+        else:
+            shown.append(f"{name} {seconds(entry['median'])}")
+    own = seconds(mine["median"]) if "median" in mine else ""
+    limit = seconds(row["floor"]) if row.get("floor") else ""
+    return f"| {row['row']} | {row['title']} | {own} | {' · '.join(shown)} | {limit} |"
+
+
+def update_readme(path: Path, table: str) -> None:
+    """Replace what stands between the two markers."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{path.name}: given no pair of markers, expected {BEGIN} before {END}, once each")
+    head, rest = text.split(BEGIN)
+    path.write_text(f"{head}{BEGIN}\n{table}{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -1,0 +1,348 @@
+"""The benchmarks' own machinery: their figures are only as good as this. No test here depends on a time."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import fresh, growth, plots, report, tables, verdicts, workers, yardsticks
+from bench.datasets import MEAN, STD, Store
+from bench.peers.job import Job
+from bench.verdicts import Verdict
+from bench.workers import Measured, WorkerError
+from bench.workloads import MNIST, NUMPY, PREDICT_ONE, RECIPES, ROWS, Claim, Entry, Workload, select
+from fastfc.data import Dataset
+
+PEAKS: dict[str, Any] = {
+    f"{dtype}, {threads}": {"gflops": gflops, "by": "NumPy"}
+    for dtype, threads, gflops in (
+        ("float32", "1 thread", 100.0), ("float32", "2 threads", 200.0),
+        ("float64", "1 thread", 50.0), ("float64", "2 threads", 100.0),
+    )
+}  # fmt: skip
+
+
+def measured(name: str, *seconds: float, workload: Workload = MNIST, **about: Any) -> Measured:
+    return Measured(Entry(name), workload, list(seconds), about)
+
+
+def counted_flops(layers: tuple[int, ...], train: bool) -> int:
+    """2 m n for every product of one sample with an (m, n) matrix, product by product."""
+    total = 0
+    for k in range(len(layers) - 1):
+        product = 2 * layers[k] * layers[k + 1]
+        total += product  # forward
+        if train:
+            total += product  # weight gradient
+            total += product if k > 0 else 0  # delta of the layer before; the input needs none
+    return total
+
+
+@pytest.mark.parametrize("layers", [(784, 200, 50, 10), (784, 1024, 1024, 10), (784, 10)])
+def test_flops_are_those_of_the_products(layers: tuple[int, ...]) -> None:
+    workload = Workload(layers, rows=7)
+    assert workload.flops == 7 * counted_flops(layers, train=True)
+    assert replace(workload, task="predict").flops == 7 * counted_flops(layers, train=False)
+
+
+def test_the_dense_floor_is_flops_by_peak() -> None:
+    assert yardsticks.floor(MNIST, PEAKS) == pytest.approx(690_200 * 60_000 / 200e9)
+    assert yardsticks.floor(MNIST, PEAKS, "float64", 1) == pytest.approx(690_200 * 60_000 / 50e9)
+
+
+def test_the_higher_peak_counts() -> None:
+    other = {
+        **PEAKS,
+        "float32, 2 threads": {"gflops": 250.0, "by": "JAX"},
+        "float64, 1 thread": {"gflops": 1.0, "by": "x"},
+    }
+    merged = yardsticks.merge(PEAKS, other)
+    assert merged["float32, 2 threads"] == {"gflops": 250.0, "by": "JAX"}
+    assert merged["float64, 1 thread"]["gflops"] == 50.0
+
+
+def test_rows_are_selected_by_number() -> None:
+    assert [row.number for row in select("8, 1")] == ["1", "8a", "8b"]
+    assert [row.number for row in select("5b")] == ["5b"]
+    assert select(None) == ROWS
+    with pytest.raises(ValueError, match=r"rows: given 13, expected some of 1, 2"):
+        select("1,13")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
+def test_claims_name_what_is_measured(row: Any) -> None:
+    names = [entry.name for entry in row.entries]
+    assert len(set(names)) == len(names)
+    if row.kind == "repeats":
+        assert row.claims
+        for claim in row.claims:
+            assert {claim.entry, *claim.against} <= set(names)
+    if row.kind == "recipes":
+        assert [claim.entry for claim in row.claims] == list(RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("claim", "mine", "other", "value", "passed"),
+    [
+        (Claim("floor", 0.5), 0.41412 / 4, 1.0, 0.5, True),
+        (Claim("floor", 0.5), 0.41412 / 4 * 1.01, 1.0, 0.505, False),
+        (Claim("peak", 0.85), 0.20706 / 0.85, 1.0, 85.0, True),
+        (Claim("peak", 0.85), 0.20706 / 0.84, 1.0, 84.0, False),
+        (Claim("faster", 3.5, ("JAX",)), 0.1, 0.36, 3.6, True),
+        (Claim("faster", 3.5, ("JAX",)), 0.1, 0.34, 3.4, False),
+        (Claim("within", 1.15, ("JAX",)), 0.114, 0.1, 1.14, True),
+        (Claim("within", 1.15, ("JAX",)), 0.116, 0.1, 1.16, False),
+        (Claim("seconds", 5e-6), 4.9e-6, 1.0, 4.9e-6, True),
+        (Claim("seconds", 5e-6), 5.1e-6, 1.0, 5.1e-6, False),
+    ],
+)
+def test_judgement(claim: Claim, mine: float, other: float, value: float, passed: bool) -> None:
+    results = {"fastfc": measured("fastfc", mine, mine, 99.0), "JAX": measured("JAX", other, other, 0.0)}
+    verdict = verdicts.judge(claim, results, PEAKS)
+    assert verdict.measured == pytest.approx(value)
+    assert verdict.passed is passed
+
+
+def test_the_best_of_several_peers_is_the_one_to_beat() -> None:
+    results = {"fastfc": measured("fastfc", 1.0), "JAX": measured("JAX", 3.0), "PyTorch": measured("PyTorch", 2.0)}
+    verdict = verdicts.judge(Claim("faster", 1, ("JAX", "PyTorch", "scikit-learn")), results, PEAKS)
+    assert verdict.measured == 2.0
+    assert verdict.note == "best: PyTorch"
+
+
+def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
+    absent = Measured(Entry("JAX"), MNIST, error="not installed (make peers)")
+    verdict = verdicts.judge(Claim("faster", 3.5, ("JAX",)), {"fastfc": measured("fastfc", 1.0), "JAX": absent}, PEAKS)
+    assert verdict.passed is None
+    assert "not installed" in verdict.note
+    failed = Measured(Entry("fastfc"), MNIST, error="boom")
+    assert "boom" in verdicts.judge(Claim("floor", 0.5), {"fastfc": failed}, PEAKS).note
+
+
+def test_losses_that_differ_are_seen() -> None:
+    same = {"a": measured("a", 1.0, loss=0.30), "b": measured("b", 1.0, loss=0.31)}
+    assert verdicts.same_result(same).passed is True
+    assert verdicts.same_result({**same, "c": measured("c", 1.0, loss=0.33)}).passed is False
+    elsewhere = measured("c", 1.0, workload=replace(MNIST, data="normal"), loss=2.3)
+    assert verdicts.same_result({**same, "c": elsewhere}).passed is True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lowest", "passed"), [(0.25, 0.9707, True), (0.27, 0.9707, False), (0.25, 0.97, False)]
+)
+def test_a_recipe_is_judged_by_time_and_by_every_seed(seconds: float, lowest: float, passed: bool) -> None:
+    entry = {"seconds": [seconds] * 3, "median": seconds, "accuracy": [0.98, lowest, 0.98], "target": 0.9706}
+    # The floor here is 0.20706 s, so that 0.25 s becomes 0.2588 s.
+    verdict = fresh.judge_recipe(Claim("scaled", 0.25, entry="97.06 %"), entry, MNIST, PEAKS)
+    assert verdict.passed is passed
+    assert "0.259 s here" in verdict.note
+
+
+def point(sweep: str, value: float, rows: int = 60_000, **seconds: float) -> dict[str, Any]:
+    entries = {name.replace("_", " "): {"median": time} for name, time in seconds.items()}
+    return {"sweep": sweep, "value": value, "rows": rows, "flops": 690_200.0 * rows, "entries": entries}
+
+
+def test_growth_is_judged_at_its_worst_point() -> None:
+    rows = [
+        point("rows", n, n, fastfc=t * n, numpy_float32=3 * t * n)
+        for n, t in ((6_000, 1.05), (60_000, 1.0), (600_000, 0.92))
+    ]
+    assert growth.flat(rows).measured == pytest.approx(-8.0)
+    assert growth.flat(rows).passed is True
+    assert growth.flat([*rows[:2], point("rows", 600_000, 600_000, fastfc=1.11 * 600_000)]).passed is False
+    assert growth.flat(rows[:2]).passed is None
+    assert growth.never_slower(rows).passed is True
+    slower = growth.never_slower([*rows, point("batch", 8192, fastfc=1.0, numpy_float32=0.9)])
+    assert slower.passed is False
+    assert "batch 8192" in slower.note
+    density = [
+        point("density", 0.1, sparse=1.0, dense=2.0, auto=1.05),
+        point("density", 0.5, sparse=3.0, dense=2.0, auto=3.0),
+    ]
+    assert growth.crossover(density).measured == pytest.approx(1.5)
+
+
+def test_a_fresh_process_answers_or_says_what_went_wrong(tmp_path: Path) -> None:
+    assert fresh.script("import os; print(1); print(os.environ['FASTFC_CACHE_DIR'])", cache=tmp_path) == str(tmp_path)
+    assert fresh.script("import os; print(os.environ['OMP_NUM_THREADS'])", threads=1) == "1"
+    with pytest.raises(RuntimeError, match=r"^ValueError: no$"):
+        fresh.script("raise ValueError('no')")
+
+
+def test_peak_memory_is_that_of_the_process_alone() -> None:
+    """A child of a process of 300 MB needs little itself; one that takes 200 MB shows them."""
+    large = np.ones(300_000_000 // 8)
+    code = fresh.MEMORY.replace("import fastfc\n", "").replace("fastfc.train(sys.argv[1] or None, epochs=1)", "x = {}")
+    small = float(fresh.script(code.format("0")))
+    assert small < 100
+    assert float(fresh.script(code.format("b'1' * 200_000_000"))) - small > 190
+    assert large.nbytes >= 300_000_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path)
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (50, 784), dtype=np.uint8), rng.integers(0, 10, 50)
+    made._images = Dataset(X, y, X[:20], y[:20], "arrays")
+    return made
+
+
+def arrays(store: Store, name: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    folder = store.folder(name, rows)
+    return np.load(folder / "X.npy"), np.load(folder / "y.npy")
+
+
+def test_data_is_what_its_name_says(store: Store) -> None:
+    images, labels = store.images.X, store.images.y
+    X, y = arrays(store, "mnist", 120)
+    assert X.dtype == np.uint8
+    np.testing.assert_array_equal(X[100:], images[:20])
+    np.testing.assert_array_equal(y[50:100], labels)
+    X, _ = arrays(store, "standardised", 50)
+    np.testing.assert_allclose(X, (images / 255 - MEAN) / STD, rtol=1e-5, atol=1e-6)
+    X, _ = arrays(store, "density 0.2", 300)
+    assert np.mean(X != 0) == pytest.approx(0.2, abs=0.01)
+    X, _ = arrays(store, "normal", 300)
+    assert (X.dtype, X.shape) == (np.float32, (300, 784))
+    assert arrays(store, "one image", 1)[0].shape == (1, 784)
+
+
+def test_a_job_survives_the_way_to_a_worker(store: Store) -> None:
+    workload = replace(MNIST, rows=50, loss="mse")
+    job = Job.from_dict(Job(workload, 1, "float64", "", str(store.folder("mnist", 50))).to_dict())
+    assert job.workload == workload
+    X, y = job.inputs()
+    assert X.dtype == np.float64
+    assert X.max() <= 1
+    np.testing.assert_array_equal(y.argmax(1), store.images.y)
+    weights, biases = job.parameters()
+    assert [w.shape for w in weights] == [(784, 200), (200, 50), (50, 10)]
+    np.testing.assert_array_equal(weights[0], job.parameters()[0][0])
+    assert not any(b.any() for b in biases)
+
+
+BY_HAND = Entry("by hand", NUMPY, threads=1)
+SMALL = replace(PREDICT_ONE, calls=2)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers that need NumPy alone run in this environment."""
+    monkeypatch.setattr(workers, "peers_python", lambda: Path(sys.executable))
+
+
+@pytest.mark.usefixtures("here")
+def test_repeats_are_interleaved_and_the_order_turns(store: Store) -> None:
+    said: list[str] = []
+    entries = [(replace(BY_HAND, name=name), SMALL) for name in ("a", "b")]
+    a, b = workers.measure(entries, store, repeats=3, least_seconds=0, log=said.append)
+    assert said == [
+        "starting a",
+        "starting b",
+        *(f"round {r}: {n}" for r, n in ((1, "a"), (1, "b"), (2, "b"), (2, "a"), (3, "a"), (3, "b"))),
+    ]
+    assert len(a.seconds) == len(b.seconds) == 3
+    assert all(0 < s < 60 for s in a.seconds)
+    assert a.about["versions"]["numpy"] == np.__version__
+    assert {"median", "gflops", "seconds", "threads", "dtype", "libraries"} <= a.to_dict().keys()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_worker_that_fails_costs_its_own_entry_only(store: Store) -> None:
+    refused = replace(BY_HAND, name="refused", workload=replace(SMALL, activation="tanh"))
+    missing = replace(BY_HAND, name="missing", engine="bench.peers.nothing")
+    entries = [(entry, entry.workload or SMALL) for entry in (refused, missing, BY_HAND)]
+    first, second, third = workers.measure(entries, store, repeats=1, least_seconds=0, log=lambda _: None)
+    assert first.error == "ValueError: only prediction with relu is written by hand here"
+    assert "ModuleNotFoundError" in second.error
+    assert "median" not in second.to_dict()
+    assert (len(third.seconds), third.error) == (1, "")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_worker_that_dies_is_reported(store: Store) -> None:
+    with workers.start(BY_HAND, SMALL, store) as worker:
+        assert worker.repeat()["seconds"] > 0
+        worker._process.kill()
+        with pytest.raises(WorkerError, match="worker ended with -9"):
+            worker.repeat()
+
+
+def test_peers_that_are_not_installed_are_named(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FASTFC_PEERS_VENV", str(tmp_path / "none"))
+    (result,) = workers.measure([(BY_HAND, SMALL)], store, 1, 0, lambda _: None)
+    assert result.error == "not installed (make peers)"
+
+
+@pytest.fixture
+def made_up() -> dict[str, Any]:
+    """A report with a figure reached, one missed, one not measured, and the growth points of the plots."""
+    row = ROWS[0]
+    results = {e.name: measured(e.name, 0.1 * (i + 1), loss=0.3) for i, e in enumerate(row.entries)}
+    results["JAX"] = Measured(Entry("JAX"), MNIST, error="not installed (make peers)")
+    points = [point(s, v, fastfc=0.1, numpy_float32=0.4) for s in ("rows", "hidden, MNIST", "batch") for v in (8, 64)]
+    points += [point("density", v, sparse=v, dense=0.4, auto=0.3) for v in (0.2, 1.0)]
+    rows = [
+        report.judge_row(row, {"results": results}, PEAKS),
+        report.judge_row(ROWS[-1], {"points": points}, PEAKS),
+        report.judge_row(ROWS[-2], {"error": "out of memory"}, PEAKS),
+        report.judge_row(ROWS[-2], {"entries": {"warm": {"megabytes": [300.0], "median": 300.0}}}, PEAKS),
+    ]
+    return {
+        "date": "2026-01-02", "quick": False, "repeats": 5, "machine": {"cpu": "A CPU", "cores": 2}, "data": "mnist",
+        "versions": {"numpy": "2"}, "peaks": PEAKS, "rows": rows,
+    }  # fmt: skip
+
+
+def test_the_terminal_gets_80_columns_and_every_verdict(
+    made_up: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.show(made_up)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for expected in ("reached", "MISSED", "not measured", "not installed (make peers)", "out of memory", "300 MB"):
+        assert expected in text
+
+
+def test_losses_are_published_with_the_wins(made_up: dict[str, Any]) -> None:
+    text = tables.markdown(made_up)
+    assert "| 1 | >= 10 x as fast as numpy float64 | 9 x | **MISSED** |" in text
+    assert "| 11 | warm: <= 350 MB | 300 MB | reached |" in text
+    assert "PyTorch 300 ms" in text
+    assert "JAX - (not installed (make peers))" in text
+
+
+def test_the_report_is_written_with_its_plots(made_up: dict[str, Any], tmp_path: Path) -> None:
+    path = report.write(made_up, tmp_path / "results")
+    names = sorted(p.name.removeprefix(path.stem) for p in path.parent.iterdir())
+    assert names == ["-epochs.png", "-sizes.png", ".json", ".md"]
+    assert path.stem.startswith("2026-01-02-")
+    assert not plots.sizes({**made_up, "rows": made_up["rows"][:1]}, tmp_path / "none.png")
+
+
+def test_the_readme_changes_between_the_markers_only(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    tables.update_readme(path, "new\n")
+    assert path.read_text() == f"before\n{tables.BEGIN}\nnew\n{tables.END}\nafter\n"
+    path.write_text("no markers")
+    with pytest.raises(ValueError, match=r"README\.md: given no pair of markers"):
+        tables.update_readme(path, "new\n")
+    assert path.read_text() == "no markers"
+
+
+def test_an_unknown_row_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["--rows", "99"]) == 2
+    assert "rows: given 99" in capsys.readouterr().err
+
+
+def test_verdicts_have_a_word_each() -> None:
+    assert [Verdict("c", 1.0, passed=p).word for p in (True, False, None)] == ["reached", "MISSED", "not measured"]
