@@ -72,7 +72,7 @@ def seconds(points: list[dict[str, Any]], sweep: str | None, name: str) -> list[
 
 def flat(points: list[dict[str, Any]]) -> Verdict:
     """The largest departure of the time a sample from that of 60,000 rows."""
-    text = f"time a sample within {100 * FLAT:g} % from {GROWTH_ROWS[0]:,} to {GROWTH_ROWS[-1]:,} rows"
+    text = f"time a sample +-{100 * FLAT:g} %, {GROWTH_ROWS[0]:,} to {GROWTH_ROWS[-1]:,} rows"
     times = {p["rows"]: t / p["rows"] for p, t in seconds(points, "rows", "fastfc")}
     if set(times) != set(GROWTH_ROWS):
         return Verdict(text, None, note=f"measured: {', '.join(map(str, sorted(times))) or 'none'}")
@@ -82,7 +82,7 @@ def flat(points: list[dict[str, Any]]) -> Verdict:
 
 def never_slower(points: list[dict[str, Any]]) -> Verdict:
     """The smallest lead over the numpy backend in the same dtype, over every size."""
-    text = "at every size at least as fast as the numpy backend"
+    text = "no size where the numpy backend is faster"
     numpy = {id(p): t for p, t in seconds(points, None, "numpy float32")}
     own = [(p, t) for p, t in seconds(points, None, "fastfc") if id(p) in numpy]
     leads = [(numpy[id(p)] / t, f"{p['sweep']} {p['value']:g}") for p, t in own]
@@ -94,7 +94,7 @@ def never_slower(points: list[dict[str, Any]]) -> Verdict:
 
 def crossover(points: list[dict[str, Any]]) -> Verdict:
     """How much slower than the better of the two kernels the automatic choice is, at its worst."""
-    text = "the input kernel chosen by density is within 10 % of the better one"
+    text = "automatic input kernel: <= 1.1 x the better one"
     sparse, dense = ({p["value"]: t for p, t in seconds(points, "density", name)} for name in ("sparse", "dense"))
     losses = [
         (t / min(sparse[p["value"]], dense[p["value"]]), p["value"])

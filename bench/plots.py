@@ -54,7 +54,8 @@ def sizes(report: dict[str, Any], path: Path) -> bool:
     times(density, points, "density", peak)
     density.set(xlabel="share of the input that is not zero")
     for ax in (hidden, batch, rows, density):
-        ax.legend(fontsize=7)
+        if ax.lines:
+            ax.legend(fontsize=7)
     figure.savefig(path, dpi=120)
     return True
 

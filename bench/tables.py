@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.verdicts import Verdict
 
-WIDTH = 80
+WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -43,7 +43,7 @@ def terminal(row: dict[str, Any]) -> str:
         rate = f"{entry['gflops']:8.1f} GFLOP/s" if "gflops" in entry else ""
         lines.append(f"     {name:32}{seconds(entry['median']):>10}{ratio}{rate}"[:WIDTH])
     for verdict in (Verdict(**v) for v in row["verdicts"]):
-        lines.append(f"  >  {verdict.claim[:50]:50} {amount(verdict):>10} {verdict.word}")
+        lines.append(f"  >  {verdict.claim[:CLAIM]:{CLAIM}} {amount(verdict):>10} {verdict.word}")
         if verdict.note:
             lines.append(f"       {verdict.note}"[:WIDTH])
     return "\n".join(lines)

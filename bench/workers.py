@@ -23,6 +23,7 @@ from bench.workloads import Entry, Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 900.0  # s, for one answer
+PAUSE = 0.1  # s, before a repeat: the pools of the worker before it spin for up to 50 ms (OpenBLAS), then sleep
 Log = Callable[[str], None]
 
 
@@ -134,7 +135,7 @@ def measure(
     entries: Sequence[tuple[Entry, Workload]], store: Store, repeats: int, least_seconds: float, log: Log
 ) -> list[Measured]:
     """At least `repeats` rounds, and rounds for `least_seconds` (at most 5 times as many); in each round everybody
-    runs once, in an order that turns, after a pause in which the threads of the one before fall asleep."""
+    runs once, in an order that turns."""
     results = [Measured(entry, workload) for entry, workload in entries]
     with contextlib.ExitStack() as stack:
         running: list[tuple[Measured, Worker]] = []
@@ -153,7 +154,7 @@ def measure(
             for result, worker in running[turn:] + running[:turn]:
                 if not result.error:
                     log(f"round {done + 1}: {result.entry.name}")
-                    time.sleep(0.02)
+                    time.sleep(PAUSE)
                     try:
                         result.seconds.append(worker.repeat()["seconds"])
                     except WorkerError as error:

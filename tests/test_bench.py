@@ -76,6 +76,7 @@ def test_rows_are_selected_by_number() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
 def test_claims_name_what_is_measured(row: Any) -> None:
+    assert all(len(verdicts.wording(claim)) <= tables.CLAIM for claim in row.claims)
     names = [entry.name for entry in row.entries]
     assert len(set(names)) == len(names)
     if row.kind == "repeats":
@@ -307,6 +308,7 @@ def test_the_terminal_gets_80_columns_and_every_verdict(
     report.show(made_up)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
+    assert all(verdict["claim"] in "\n".join(lines) for row in made_up["rows"] for verdict in row["verdicts"])
     text = "\n".join(lines)
     for expected in ("reached", "MISSED", "not measured", "not installed (make peers)", "out of memory", "300 MB"):
         assert expected in text
