@@ -80,6 +80,20 @@ def test_permissions_are_kept_and_new_files_follow_the_umask(tmp_path: Path, pat
     assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o640
 
 
+@posix
+def test_what_is_private_is_private_while_it_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.chmod(0o600)
+    real, modes = os.write, []
+
+    def write(descriptor: int, data: memoryview) -> int:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    atomic_write(path, NEW)
+    assert modes == [0o600]
+
+
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
 def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^path: given .*, expected a file name$"):
