@@ -1,0 +1,103 @@
+"""All numbers of a network in one block of memory, the arena, and the forward pass through it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from fastfc.kernels.fused import dense, sparse
+from fastfc.kernels.fused.jit import inline
+from fastfc.kernels.fused.parallel import aligned, view, view_rows
+from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
+from fastfc.kernels.plan import Plan
+
+ONE = np.int64(1)
+# Columns of `layout`, one row for each layer of weights: sizes, then offsets into the arena.
+# W, V (fan_in, padded) weights and velocity; T (fan_out, padded fan_in) the weights transposed; B, U, H (1, padded) bias, its
+# velocity and gradient; A, D (rows, padded) activations and deltas; G (fan_in, padded) gradient, where a batch has parts.
+FAN_IN, FAN_OUT, PADDED, ACTIVATION, W, V, T, B, U, H, A, D, G = np.arange(13)  # not Python integers: one version, not 13
+
+
+@inline
+def matrix(arena, layout, layer, what, rows):
+    return view(arena, layout[layer, what], rows, layout[layer, PADDED])
+
+
+@inline
+def matrix_rows(arena, layout, layer, what, lo, hi):
+    padded = layout[layer, PADDED]
+    return view(arena, layout[layer, what] + lo * padded, hi - lo, padded)
+
+
+@inline
+def transposed_weights(arena, layout, layer):
+    return view(arena, layout[layer, T], layout[layer, FAN_OUT], layout[layer - 1, PADDED])
+
+
+@inline
+def sparse_work(arena, offset, features, listed, index, starts):
+    """The scratch memory of one thread in the sparse first layer; `place_work` says how much."""
+    wide = features + VECTOR_BYTES
+    return sparse.Work(
+        index,
+        view(arena, offset, sparse.GROUP, features),
+        view(arena, offset + sparse.GROUP * wide, sparse.GROUP, wide),
+        view(arena, offset + 2 * sparse.GROUP * wide, listed, sparse.GROUP),
+        starts,
+    )
+
+
+@inline
+def forward_pass(arena, layout, x, codes, scale, is_sparse, lo, hi, work):
+    """Rows lo to hi of the batch through all layers."""
+    for l in range(layout.shape[0]):
+        weights, bias = matrix(arena, layout, l, W, layout[l, FAN_IN]), matrix(arena, layout, l, B, ONE)
+        out = matrix_rows(arena, layout, l, A, lo, hi)
+        if l == 0 and is_sparse:
+            sparse.forward(view_rows(codes, lo, hi), scale, weights, bias, layout[l, ACTIVATION], out, work)
+        else:
+            before = view_rows(x, lo, hi) if l == 0 else matrix_rows(arena, layout, l - 1, A, lo, hi)
+            dense.forward(before, weights, bias, layout[l, ACTIVATION], out)
+
+
+class Arena:
+    """Memory for a plan: parameters, and activations for `rows` samples; with `training` all else that a step needs.
+
+    `threads` pieces of scratch memory for the sparse first layer serve a batch of `batch` samples; 0 where it is dense.
+    """
+
+    def __init__(self, plan: Plan, rows: int, threads: int, batch: int, training: bool = False, parts: bool = False) -> None:
+        self.size, self.dtype = 0, plan.dtype
+        padding, features = lanes(plan.dtype), plan.layers[0]
+        self.layout = np.zeros((len(plan.layers) - 1, 13), np.int64)
+        before = 0
+        for l, (fan_in, fan_out) in enumerate(pairwise(plan.layers)):
+            padded = -(-fan_out // padding) * padding
+            row = self.layout[l]
+            row[[FAN_IN, FAN_OUT, PADDED, ACTIVATION]] = fan_in, fan_out, padded, plan.activations[l]
+            row[[W, B, A]] = [self.place(n * padded) for n in (fan_in, 1, rows)]
+            if training:
+                row[[V, U, H, D]] = [self.place(n * padded) for n in (fan_in, 1, 1, rows)]
+                row[T], row[G] = self.place(fan_out * before), self.place(fan_in * padded * parts)
+            before = padded
+        self.listed = sparse.LISTS * batch + 1
+        wide = features + VECTOR_BYTES
+        self.work = [self.place(2 * sparse.GROUP * wide + self.listed * sparse.GROUP) for _ in range(threads)]
+        self.index = np.zeros((max(threads, 1), max(wide, self.listed)), np.int32)
+        self.starts = np.zeros((max(threads, 1), sparse.LISTS + 1), np.int64)
+
+    def place(self, count: int) -> int:
+        """The offset of `count` numbers that begin on a cache line."""
+        offset = self.size
+        self.size += -(-count // 16) * 16
+        return offset
+
+    def allocate(self) -> None:
+        self.memory = aligned(self.size, self.dtype)
+
+    def matrix(self, layer: int, what: int, rows: int) -> np.ndarray:
+        """(rows, fan_out), or for the transposed weights (rows, fan_in of the layer): a view without the padding."""
+        of = layer - 1 if what == T else layer
+        offset, padded = self.layout[layer, what], self.layout[of, PADDED]
+        return self.memory[offset : offset + rows * padded].reshape(rows, padded)[:, : self.layout[of, FAN_OUT]]

@@ -1,0 +1,273 @@
+"""Whole epochs in compiled code.
+
+A step has two phases with a barrier after each, and needs no sum across threads, so that its result does not depend on
+their number:
+
+    by samples    each thread takes its share of the batch through the network and back: x, a, loss, delta
+    by features   each thread takes its share of the rows of every weight matrix: gradient and update
+
+A batch larger than CHUNK passes in parts, whose gradients are added up.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from fastfc.kernels.fused import batch, dense, losses, sparse
+from fastfc.kernels.fused.arena import (
+    A,
+    ACTIVATION,
+    Arena,
+    B,
+    D,
+    FAN_IN,
+    FAN_OUT,
+    G,
+    H,
+    ONE,
+    PADDED,
+    T,
+    U,
+    V,
+    W,
+    forward_pass,
+    matrix,
+    matrix_rows,
+    sparse_work,
+    transposed_weights,
+)
+from fastfc.kernels.fused.jit import inline, kernel
+from fastfc.kernels.fused.momentum import step
+from fastfc.kernels.fused.parallel import aligned, barrier, fill, share, view, view_rows
+from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
+
+Arrays = list[np.ndarray]
+NEVER = 1 << 62
+CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
+
+
+@inline
+def loss_and_delta(arena, layout, loss, target, scale, lo, hi, sample_losses):
+    """The loss of rows lo to hi and its gradient with respect to the last layer's logits."""
+    last = layout.shape[0] - 1
+    z, delta = matrix_rows(arena, layout, last, A, lo, hi), matrix_rows(arena, layout, last, D, lo, hi)
+    if loss == SOFTMAX_CE:
+        losses.softmax_cross_entropy(z, view_rows(target, lo, hi), scale, delta, sample_losses)
+    elif loss == SIGMOID_BCE:
+        losses.sigmoid_cross_entropy(z, view_rows(target, lo, hi), scale, delta, sample_losses)
+    elif loss == MSE:
+        losses.mean_squared_error(z, view_rows(target, lo, hi), layout[last, ACTIVATION], scale, delta, sample_losses)
+
+
+@inline
+def backward_pass(arena, layout, lo, hi):
+    """The deltas of rows lo to hi, from the last layer to the first."""
+    for l in range(layout.shape[0] - 1, 0, -1):
+        delta, below = matrix_rows(arena, layout, l, D, lo, hi), matrix_rows(arena, layout, l - 1, D, lo, hi)
+        a = matrix_rows(arena, layout, l - 1, A, lo, hi)
+        dense.backward(delta, transposed_weights(arena, layout, l), a, layout[l - 1, ACTIVATION], below)
+
+
+@inline
+def update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rows, rules, lo, hi, zeros, work):
+    """Rows lo to hi of the weights of layer l: gradient over the `rows` samples of this part, and after the last the step."""
+    weights, velocity = matrix_rows(arena, layout, l, W, lo, hi), matrix_rows(arena, layout, l, V, lo, hi)
+    delta = matrix(arena, layout, l, D, rows)
+    earlier, rule = zeros, rules[0]
+    if not (first and last):
+        earlier = matrix_rows(arena, layout, l, G, lo, hi)
+        if first:
+            fill(earlier, arena.dtype.type(0))
+        if not last:  # a step of length -1 without momentum adds the gradient of this part to that of the others
+            weights, velocity, earlier, rule = earlier, earlier, zeros, rules[2]
+    if l == 0 and is_sparse:
+        sparse.update(codes[:rows, lo:hi], scale, delta, earlier, weights, velocity, rule, work)
+    else:
+        before = view_rows(x, 0, rows) if l == 0 else matrix(arena, layout, l - 1, A, rows)
+        dense.update(before[:, lo:hi], delta, earlier, weights, velocity, rule)
+    if l > 0 and last:
+        weights_t = transposed_weights(arena, layout, l)
+        for i in range(hi - lo):
+            for j in range(layout[l, FAN_OUT]):
+                weights_t[j, lo + i] = weights[i, j]
+
+
+@inline
+def update_bias(arena, layout, l, ones, first, last, rules):
+    """The bias of layer l: its gradient is the sum of delta over the batch."""
+    gradient, delta = matrix(arena, layout, l, H, ONE), matrix(arena, layout, l, D, ones.shape[0])
+    if first:
+        fill(gradient, arena.dtype.type(0))
+    dense.multiply(ones, ONE, delta, gradient)
+    if last:
+        step(matrix(arena, layout, l, B, ONE), matrix(arena, layout, l, U, ONE), gradient, rules[1])
+
+
+@inline
+def load_batch(X, csr, labels, targets, chosen, shifts, height, width, low, high, codes, target):
+    """The chosen samples into `codes`, shifted where `shifts` is not empty, and their targets."""
+    if csr.indptr.size > 0:
+        batch.gather_csr(csr.data, csr.indices, csr.indptr, chosen, codes)
+    elif shifts.shape[0] > 0:
+        batch.gather_shifted(X, chosen, height, width, shifts, codes)
+    else:
+        batch.gather(X, chosen, codes)
+    if labels.size > 0:
+        batch.one_hot(labels, chosen, low, high, target)
+    else:
+        batch.gather(targets, chosen, target)
+
+
+@kernel
+def run(thread, threads, counter, arena, layout, places, sizes, constants, rules, split, data, memory, order, shifts, rates, sample_losses, start, stop):
+    """Steps `start` to `stop` of an epoch, this thread's share of them.
+
+    places = offsets of (x, target, zeros, ones) in the arena, then of each thread's scratch memory
+    sizes = (batch, chunk, loss, mean, sparse, height, width); constants = (scale, low, high): of the input, and the targets
+    off and on the label; rules (threads, 3, 6) of weights, of biases, and to add up gradients; split (threads + 1,) the
+    rows of the first layer's weights; data and memory: see Data and Memory. The rest is that of Trainer.run.
+    """
+    batch_size, chunk, loss, mean, is_sparse, height, width = sizes
+    scale, low, high = constants[:1], constants[1], constants[2]
+    codes = memory.codes
+    features, outputs, n = codes.shape[1], layout[-1, FAN_OUT], order.size
+    x, target = view(arena, places[0], chunk, features), view(arena, places[1], chunk, outputs)
+    zeros = view(arena, places[2], ONE, layout[:, PADDED].max())
+    work = sparse_work(arena, places[4 + thread], features, memory.listed, memory.index[thread], memory.starts[thread])
+    own_rules = rules[thread]
+    one = arena.dtype.type(1)
+    passed = 0
+    for s in range(start, stop):
+        begin, end = s * batch_size, min((s + 1) * batch_size, n)
+        gradient_scale = one / arena.dtype.type(end - begin) if mean else one
+        own_rules[0, 5] = own_rules[1, 5] = rates[s]
+        for part in range(begin, end, chunk):
+            rows = min(chunk, end - part)
+            lo, hi = share(rows, 8, thread, threads)
+            chosen = order[part + lo : part + hi]
+            own_codes = view_rows(codes, lo, hi)
+            load_batch(
+                data.X, data.csr, data.labels, data.targets, chosen, shifts[part + lo : part + hi], height, width, low, high,
+                own_codes, view_rows(target, lo, hi),
+            )
+            if not is_sparse:
+                batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
+            forward_pass(arena, layout, x, codes, scale, is_sparse, lo, hi, work)
+            loss_and_delta(arena, layout, loss, target, gradient_scale, lo, hi, sample_losses[part + lo : part + hi])
+            backward_pass(arena, layout, lo, hi)
+            passed = barrier(counter, threads, passed)
+            first, last = part == begin, part + chunk >= end
+            ones = view(arena, places[3], rows, ONE)
+            for l in range(layout.shape[0]):
+                lo, hi = (split[thread], split[thread + 1]) if l == 0 else share(layout[l, FAN_IN], 8, thread, threads)
+                update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rows, own_rules, lo, hi, zeros, work)
+                if l % threads == thread:
+                    update_bias(arena, layout, l, ones, first, last, own_rules)
+            passed = barrier(counter, threads, passed)
+    return passed
+
+
+# X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
+Data = namedtuple("Data", "X csr labels targets")
+Csr = namedtuple("Csr", "data indices indptr")
+# What threads share beside the arena: codes (chunk, features) the batch as it is stored; index and starts for `sparse.Work`.
+Memory = namedtuple("Memory", "codes index starts listed")
+
+
+class Trainer:
+    """One training: its parameters and their velocities, which are copies, and the data, which is only read.
+
+    X           (n, features) uint8 or plan.dtype, C-contiguous, or a scipy CSR matrix of one of these
+    targets     (n,) int64 labels, or (n, outputs) of plan.dtype
+    weights     (fan_in, fan_out) for each layer, biases (fan_out,)
+    velocities  of the weights, then of the biases; or none, for zeros
+    threads     how many threads compute
+    input_kernel  "sparse" or "dense": how the first layer is multiplied
+    """
+
+    def __init__(
+        self, plan: Plan, X: Any, targets: np.ndarray, weights: Arrays, biases: Arrays, velocities: Arrays, threads: int, input_kernel: str
+    ) -> None:
+        features, outputs, dtype = plan.layers[0], plan.layers[-1], plan.dtype
+        is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
+        arena = Arena(plan, chunk, threads, chunk if is_sparse else 0, training=True, parts=plan.batch_size > chunk)
+        widest = arena.layout[:, PADDED].max()
+        places = [arena.place(n) for n in (chunk * features * (not is_sparse), chunk * outputs, widest, chunk)]
+        arena.allocate()
+        arena.memory[places[3] : places[3] + chunk] = 1
+        self.arena, self.plan, self.threads = arena, plan, threads
+        self.counter = np.zeros(8, np.int64)
+        scale = plan.scale if X.dtype == np.uint8 else 1
+        rules = [(*plan.rule, 0), (*plan.rule[:4], 0, 0), (0, 0, 1, 0, 0, -1)]
+        self.arguments = (
+            arena.memory,
+            arena.layout,
+            np.array(places + arena.work),
+            (plan.batch_size, chunk, plan.loss, int(plan.mean), int(is_sparse), *(plan.image_shape or (0, 0))),
+            np.array([scale, *plan.off_and_on()], dtype),
+            np.array([rules] * threads, dtype),
+            np.array([share.py_func(features, 8, t, threads)[0] for t in range(threads)] + [features]),
+            _data(X, targets, outputs, dtype),
+            Memory(aligned(chunk * features, X.dtype).reshape(chunk, features), arena.index, arena.starts, arena.listed),
+        )
+        self._fill(weights, biases, velocities)
+        self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+
+    def run(
+        self, order: np.ndarray, shifts: np.ndarray, rates: np.ndarray, sample_losses: np.ndarray, start: int, stop: int
+    ) -> None:
+        """Steps `start` to `stop` of an epoch.
+
+        order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rates (steps,) learning rates;
+        sample_losses (n,), in that order, is written.
+        """
+        self.counter[0] = 0
+        arguments = (self.threads, self.counter, *self.arguments, order, shifts, rates, sample_losses, start, stop)
+        others = [self.pool.submit(run, t, *arguments) for t in range(1, self.threads)] if self.pool else []
+        try:
+            run(0, *arguments)
+        except BaseException:
+            self.counter[0] = NEVER  # opens every barrier: the others end with what they have
+            raise
+        finally:
+            for other in others:
+                other.result()
+
+    def parameters(self) -> tuple[Arrays, Arrays, Arrays]:
+        """Copies of the weights, the biases, and the velocities of both."""
+        layers = range(len(self.plan.layers) - 1)
+        weights, velocities = ([self._matrix(l, what).copy() for l in layers] for what in (W, V))
+        biases, bias_velocities = ([self._matrix(l, what)[0].copy() for l in layers] for what in (B, U))
+        return weights, biases, velocities + bias_velocities
+
+    def close(self) -> None:
+        """End the threads."""
+        if self.pool:
+            self.pool.shutdown()
+
+    def _matrix(self, layer: int, what: int) -> np.ndarray:
+        return self.arena.matrix(layer, what, self.plan.layers[layer] if what in (W, V) else 1)
+
+    def _fill(self, weights: Arrays, biases: Arrays, velocities: Arrays) -> None:
+        layers = len(weights)
+        for l, (w, b) in enumerate(zip(weights, biases, strict=True)):
+            self._matrix(l, W)[:], self._matrix(l, B)[:] = w, b
+            if velocities:
+                self._matrix(l, V)[:], self._matrix(l, U)[:] = velocities[l], velocities[layers + l]
+            if l:
+                self.arena.matrix(l, T, w.shape[1])[:] = w.T
+
+
+def _data(X: Any, targets: np.ndarray, outputs: int, dtype: np.dtype) -> Data:
+    none = np.zeros((0, 0), X.dtype)
+    if isinstance(X, np.ndarray):
+        dense, csr = X, Csr(none[0:0].ravel(), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    else:
+        dense, csr = none, Csr(X.data, X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
+    if targets.ndim == 1:
+        return Data(dense, csr, targets, np.zeros((0, outputs), dtype))
+    return Data(dense, csr, np.zeros(0, np.int64), targets)

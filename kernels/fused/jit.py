@@ -1,0 +1,120 @@
+"""Every choice about Numba, in one place: the decorator of all kernels, and the cache that they share."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+import platformdirs
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.serialize import dumps
+
+# No flag that lets the compiler assume away NaN, inf or signed zeros, or reorder a sum: only a*b + c may become one FMA.
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+def inline(function):
+    """A helper of kernels: compiled as part of whatever calls it."""
+    return numba.njit(**OPTIONS)(function)
+
+
+def kernel(function):
+    """A kernel that Python calls: compiled on first use, without the GIL, and kept in the user's cache folder."""
+    dispatcher = numba.njit(**OPTIONS)(function)
+    if not numba.config.DISABLE_JIT and cache_folder():
+        dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept, private to the user and to this very source; None where nothing can be written."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    try:
+        root = os.environ.get("FASTFC_CACHE_DIR") or platformdirs.user_cache_dir("fastfc", appauthor=False)
+        folder = Path(root, f"kernels-{digest.hexdigest()[:16]}")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):
+        return None
+    return folder
+
+
+class _Locator(_CacheLocator):
+    """Tells Numba that kernels live in `cache_folder`, which is renamed with every change of any source."""
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        return cls()
+
+    def get_cache_path(self):
+        return str(cache_folder())
+
+    def get_source_stamp(self):
+        return cache_folder().name
+
+    def get_disambiguator(self):
+        return ""
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = (_Locator,)
+
+
+class _Cache(FunctionCache):
+    """Numba's cache with one file for each kernel, signature and CPU, and no index that two processes could mix up."""
+
+    _impl_class = _CacheImpl
+
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = _CacheFile(f"{function.__module__}.{function.__qualname__}")
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever a file from elsewhere may cause: at worst the kernel is compiled again
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            self.disable()
+
+
+class _CacheFile:
+    """A checksum and a compiled kernel. A file cut short or altered does not match, and counts as absent."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def _path(self, key):
+        return cache_folder() / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+    def flush(self):
+        for path in cache_folder().glob(f"{self._name}-*.nbc"):
+            path.unlink(missing_ok=True)
+
+    def load(self, key):
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        checksum, payload = content[:32], content[32:]
+        return pickle.loads(payload) if hashlib.sha256(payload).digest() == checksum else None
+
+    def save(self, key, data):
+        payload = dumps(data)
+        with tempfile.NamedTemporaryFile(dir=cache_folder(), suffix=".tmp", delete=False) as file:
+            file.write(hashlib.sha256(payload).digest() + payload)
+        os.replace(file.name, self._path(key))

@@ -1,0 +1,411 @@
+"""Explicit SIMD for the kernels, written once: a vector, an FMA, and the multiply loop that all of them are built on.
+
+Numba vectorises plain loops, but it will not keep a block of sums in registers across a loop. The one loop that the
+arithmetic of a network comes down to is therefore emitted as LLVM IR, with vectors as wide as the CPU's registers:
+
+    out[i, j] = init[i, j] + sum over k of A[i, k] B[k, j]            a block of rows x vectors of `out` in registers
+
+in two forms: `dense_tile` runs over all k, `gather_tile` over those in a list, where A is not zero. The sum runs in
+ascending order with one FMA a term, so that a result does not depend on how the work is divided.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+
+def _probe() -> tuple[int, bool]:
+    """Bytes in a vector register, and whether there is a fused multiply-add: asked of the code generator itself.
+
+    What it emits for a <16 x float> FMA tells both, for the CPU that Numba compiles for and for every CPU to come.
+    """
+    vector = ir.VectorType(ir.FloatType(), 16)
+    module = ir.Module(name="probe")
+    function = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "probe")
+    fma = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(builder.call(fma, function.args))
+    assembly = cpu_target.target_context.codegen()._tm.emit_assembly(llvm.parse_assembly(str(module)))
+    width = 64 if "zmm" in assembly else 32 if "ymm" in assembly else 16
+    return width, any(name in assembly for name in ("vfmadd", "fmla", "xvmadd", "vfmacc"))
+
+
+VECTOR_BYTES, HAS_FMA = _probe()
+REGISTERS = 32 if VECTOR_BYTES == 64 or "aarch64" in llvm.get_default_triple() or "arm64" in llvm.get_default_triple() else 16
+# Shapes of blocks, as (rows, most vectors): as many sums as possible, with one row of B and one value of A beside them.
+DENSE_TILES = ((8, 3), (2, 3), (1, 3)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 3))
+GATHER_TILES = ((4, 6), (1, 14)) if REGISTERS == 32 else ((4, 3), (1, 12))
+
+
+def lanes(dtype) -> int:
+    """Elements of `dtype` in one vector register."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+class _Vectors:
+    """Emits vector instructions for one element type at the builder's position. Addresses are 64-bit integers."""
+
+    def __init__(self, builder, element):
+        self.builder, self.element = builder, element
+        self.size = 8 if isinstance(element, ir.DoubleType) else 4
+        self.lanes = VECTOR_BYTES // self.size
+        self.type = ir.VectorType(element, self.lanes)
+
+    def _pointer(self, address, offset, kind):
+        return self.builder.inttoptr(self.builder.add(address, ir.Constant(I64, offset)), kind.as_pointer())
+
+    def load(self, address, vector=0):
+        instruction = self.builder.load(self._pointer(address, vector * VECTOR_BYTES, self.type))
+        instruction.align = self.size
+        return instruction
+
+    def store(self, value, address, vector=0):
+        self.builder.store(value, self._pointer(address, vector * VECTOR_BYTES, self.type)).align = self.size
+
+    def integer(self, address, i):
+        """The i-th int32 at `address`, as a 64-bit integer."""
+        at = self.builder.add(address, self.builder.mul(i, I64(4)))
+        return self.builder.sext(self.builder.load(self._pointer(at, 0, I32)), I64)
+
+    def broadcast(self, address):
+        """A vector filled with the one number at `address`."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, self.builder.load(self._pointer(address, 0, self.element)), I32(0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+
+    def prefetch(self, address, vector=0):
+        """Begin to fetch a vector's cache line, to be written soon."""
+        pointer = self._pointer(address, vector * VECTOR_BYTES, I8)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        self.builder.call(function, [pointer, I32(1), I32(3), I32(1)])
+
+    def compress(self, value, chosen):
+        """The chosen lanes of `value` moved to the front, in their order; what follows them is undefined."""
+        flags, kind = chosen.type, value.type
+        name = f"llvm.experimental.vector.compress.v{self.lanes}{'i32' if kind.element == I32 else f'f{8 * self.size}'}"
+        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(kind, [kind, flags, kind]), name)
+        return self.builder.call(function, [value, chosen, ir.Constant(kind, ir.Undefined)])
+
+    def fma(self, a, b, c):
+        """a * b + c, in one rounding where the CPU can, otherwise in two: a library call would be 50 times slower."""
+        if not HAS_FMA:
+            return self.builder.fadd(self.builder.fmul(a, b), c)
+        name = f"llvm.fma.v{self.lanes}f{8 * self.size}"
+        module = self.builder.module
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(self.type, [self.type] * 3), name)
+        return self.builder.call(function, [a, b, c])
+
+
+def _loop(builder, count, sums, body):
+    """Emit `for k in range(count): sums = body(k, sums)` with the sums in registers; returns the final sums."""
+    entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed(">", count, I64(0)), loop, done)
+    builder.position_at_end(loop)
+    k = builder.phi(I64)
+    carried = [builder.phi(s.type) for s in sums]
+    following, new = builder.add(k, I64(1)), body(k, carried)
+    for phi, first, after in zip([k, *carried], [I64(0), *sums], [following, *new], strict=True):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(after, loop)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+    builder.position_at_end(done)
+    results = [builder.phi(s.type) for s in sums]
+    for phi, first, after in zip(results, sums, new, strict=True):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(after, loop)
+    return results
+
+
+def _tile_function(module, element, gather, update):
+    """The LLVM function behind all tiles, whose arguments are addresses, distances in bytes and counts, all int64:
+
+    tile(a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, case, velocity, rule, moving)
+
+    A(i, k) is at a + i over_i + k over_k, and `case` = 64 rows + vectors picks the block's shape. With `gather`, term k
+    takes row index[k] of B. With `update` the sums are a gradient, and step (see `momentum`) is done on the spot: `out`
+    are the weights, `rule` is followed in memory by the learning rate, and without momentum (`moving` = 0) the velocity
+    is not touched. It is one function for all callers, never inlined, so that it is compiled once.
+    """
+    name = f"fastfc_tile_{element}{'_gather' * gather}{'_update' * update}"
+    if name in module.globals:
+        return module.globals[name]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 15), name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    v = _Vectors(builder, element)
+    a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, case, velocity, rule, moving = function.args
+    done = builder.append_basic_block("done")
+    switch = builder.switch(case, done)
+
+    def tile(height, vectors):
+        a_rows = [builder.add(a, builder.mul(over_i, I64(r))) for r in range(height)]
+
+        def body(k, sums):
+            source = builder.add(b, builder.mul(v.integer(index, k) if gather else k, b_step))
+            along = builder.mul(k, over_k)
+            b_row = [v.load(source, q) for q in range(vectors)]
+            new = []
+            for r in range(height):
+                x = v.broadcast(builder.add(a_rows[r], along))
+                new += [v.fma(x, b_row[q], sums[r * vectors + q]) for q in range(vectors)]
+            return new
+
+        def each(first, step):
+            return [(builder.add(first, builder.mul(step, I64(r))), q) for r in range(height) for q in range(vectors)]
+
+        if update:
+            for address, q in each(out, out_step) + each(velocity, out_step):
+                v.prefetch(address, q)
+        sums = _loop(builder, count, [v.load(address, q) for address, q in each(init, init_step)], body)
+        targets = each(out, out_step)
+        if not update:
+            for total, (address, q) in zip(sums, targets, strict=True):
+                v.store(total, address, q)
+            return
+        keep, c, d, e, decay, lr = (v.broadcast(builder.add(rule, I64(i * v.size))) for i in range(6))
+        with builder.if_else(builder.icmp_signed("!=", moving, I64(0))) as (with_momentum, without):
+            with with_momentum:
+                for total, (w_at, q), (v_at, _) in zip(sums, targets, each(velocity, out_step), strict=True):
+                    w = v.load(w_at, q)
+                    g = v.fma(decay, w, total)
+                    moved = v.fma(c, g, builder.fmul(keep, v.load(v_at, q)))
+                    v.store(moved, v_at, q)
+                    v.store(builder.fsub(w, builder.fmul(lr, v.fma(e, moved, builder.fmul(d, g)))), w_at, q)
+            with without:
+                for total, (w_at, q) in zip(sums, targets, strict=True):
+                    w = v.load(w_at, q)
+                    v.store(builder.fsub(w, builder.fmul(builder.fmul(lr, d), v.fma(decay, w, total))), w_at, q)
+
+    for height, most in GATHER_TILES if gather else DENSE_TILES:
+        for vectors in range(1, most + 1):
+            block = builder.append_basic_block(f"tile{height}x{vectors}")
+            switch.add_case(I64(64 * height + vectors), block)
+            builder.position_at_end(block)
+            tile(height, vectors)
+            builder.branch(done)
+    builder.position_at_end(done)
+    builder.ret_void()
+    return function
+
+
+class _Arguments:
+    """The arguments of an intrinsic by name: numbers as they are, arrays as an address and strides."""
+
+    def __init__(self, context, builder, signature, args, names):
+        self.context, self.builder = context, builder
+        self.types, self.values = dict(zip(names, signature.args, strict=True)), dict(zip(names, args, strict=True))
+
+    def __getitem__(self, name):
+        return self.values[name]
+
+    def element(self, name):
+        return self.context.get_data_type(self.types[name].dtype)
+
+    def address(self, name, row=None, column=None):
+        array = self.context.make_array(self.types[name])(self.context, self.builder, self.values[name])
+        strides = cgutils.unpack_tuple(self.builder, array.strides)
+        address = self.builder.ptrtoint(array.data, I64)
+        for index, stride in zip((row, column), strides, strict=False):
+            if index is not None:
+                address = self.builder.add(address, self.builder.mul(index, stride))
+        return address
+
+    def strides(self, name):
+        array = self.context.make_array(self.types[name])(self.context, self.builder, self.values[name])
+        return cgutils.unpack_tuple(self.builder, array.strides)
+
+    def rows(self, name):
+        array = self.context.make_array(self.types[name])(self.context, self.builder, self.values[name])
+        return cgutils.unpack_tuple(self.builder, array.shape)[0]
+
+    def along(self, name, transposed):
+        """Distances between A(i, k) and its neighbours, where A(i, k) is A[i, k] or, transposed, A[k, i]."""
+        row, column = self.strides(name)
+        flip = self.builder.icmp_signed("!=", self.values[transposed], I64(0))
+        return self.builder.select(flip, column, row), self.builder.select(flip, row, column)
+
+
+def _intrinsic(names, given, emit, returns=types.void):
+    """Signature and code generator of an intrinsic: arrays as they are, every number an int64."""
+
+    def codegen(context, builder, signature, args):
+        result = emit(builder, _Arguments(context, builder, signature, args, names))
+        return context.get_dummy_value() if result is None else result
+
+    return returns(*[t if isinstance(t, types.Array) else types.int64 for t in given]), codegen
+
+
+@intrinsic
+def dense_tile(typingctx, A, i, transposed, start, stop, B, out, column, rows, vectors):
+    """out[i + r, column:] += sum over k in [start, stop) of A(i + r, k) B[k, column:].
+
+    A(i, k) is A[i, k], or A[k, i] where `transposed` is 1. B and out have contiguous rows. r < `rows`, and `vectors`
+    vectors of columns are computed: one of the shapes in DENSE_TILES. For each k that costs one load a vector, one
+    broadcast a row and one FMA for each pair.
+    """
+    names = ("A", "i", "transposed", "start", "stop", "B", "out", "column", "rows", "vectors")
+
+    def emit(builder, x):
+        over_i, over_k = x.along("A", "transposed")
+        a = builder.add(x.address("A"), builder.add(builder.mul(x["i"], over_i), builder.mul(x["start"], over_k)))
+        b, c = x.address("B", x["start"], x["column"]), x.address("out", x["i"], x["column"])
+        b_step, c_step = x.strides("B")[0], x.strides("out")[0]
+        case = builder.add(builder.mul(x["rows"], I64(64)), x["vectors"])
+        count = builder.sub(x["stop"], x["start"])
+        function = _tile_function(builder.module, x.element("B"), gather=False, update=False)
+        builder.call(function, [a, over_i, over_k, I64(0), count, b, b_step, c, c_step, c, c_step, case, *[I64(0)] * 3])
+
+    return _intrinsic(names, (A, i, transposed, start, stop, B, out, column, rows, vectors), emit)
+
+
+@intrinsic
+def dense_update_tile(typingctx, A, i, B, init, every, weights, velocity, rule, column, rows, vectors):
+    """One step of weights[i + r, column:] along init[(i + r) * every, column:] + sum over k of A[k, i + r] B[k, column:].
+
+    rule = (b, c, d, e, decay, lr). r < `rows` and `vectors` vectors of columns: one of the shapes in DENSE_TILES.
+    """
+    names = ("A", "i", "B", "init", "every", "weights", "velocity", "rule", "column", "rows", "vectors")
+
+    def emit(builder, x):
+        over_k, over_i = x.strides("A")
+        a = builder.add(x.address("A"), builder.mul(x["i"], over_i))
+        b, b_step = x.address("B", None, x["column"]), x.strides("B")[0]
+        _update(builder, x, False, [a, over_i, over_k, I64(0), x.rows("B"), b, b_step])
+
+    return _intrinsic(names, (A, i, B, init, every, weights, velocity, rule, column, rows, vectors), emit)
+
+
+def _update(builder, x, gather, multiplication):
+    """Call the tile function that ends with a step of weights[i:], velocity[i:]."""
+    init, weights = (x.address(n, r, x["column"]) for n, r in (("init", builder.mul(x["i"], x["every"])), ("weights", x["i"])))
+    velocity = x.address("velocity", x["i"], x["column"])
+    w_step, init_step = x.strides("weights")[0], builder.mul(x["every"], x.strides("init")[0])
+    case = builder.add(builder.mul(x["rows"], I64(64)), x["vectors"])
+    rule, element = x.address("rule"), x.element("rule")
+    size = 8 if isinstance(element, ir.DoubleType) else 4
+    first_two = [builder.load(builder.inttoptr(builder.add(rule, I64(i * size)), element.as_pointer())) for i in range(2)]
+    still = [builder.fcmp_ordered("==", value, ir.Constant(element, 0.0)) for value in first_two]
+    moving = builder.zext(builder.not_(builder.and_(*still)), I64)
+    function = _tile_function(builder.module, element, gather, update=True)
+    builder.call(function, [*multiplication, init, init_step, weights, w_step, case, velocity, rule, moving])
+
+
+@intrinsic
+def gather_tile(typingctx, A, transposed, index, count, B, init, every, out, column, vectors):
+    """out[r, column:] = init[r * every, column:] + sum over k < count of A(r, k) B[index[k], column:], for all rows of out.
+
+    As dense_tile, but only the rows of B that `index` (int32) lists are read. One of the shapes in GATHER_TILES.
+    """
+    names = ("A", "transposed", "index", "count", "B", "init", "every", "out", "column", "vectors")
+
+    def emit(builder, x):
+        over_i, over_k = x.along("A", "transposed")
+        b, init, out = (x.address(name, None, x["column"]) for name in ("B", "init", "out"))
+        b_step, init_step, out_step = (x.strides(name)[0] for name in ("B", "init", "out"))
+        case = builder.add(builder.mul(x.rows("out"), I64(64)), x["vectors"])
+        function = _tile_function(builder.module, x.element("B"), gather=True, update=False)
+        listed = [x.address("A"), over_i, over_k, x.address("index"), x["count"], b, b_step]
+        builder.call(function, [*listed, init, builder.mul(x["every"], init_step), out, out_step, case, *[I64(0)] * 3])
+
+    return _intrinsic(names, (A, transposed, index, count, B, init, every, out, column, vectors), emit)
+
+
+@intrinsic
+def gather_update_tile(typingctx, A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors):
+    """One step of weights[i + r, column:] along init[(i + r) * every, column:] + sum over p in [start, stop) of A[p, r] B[index[p], column:].
+
+    rule = (b, c, d, e, decay, lr). r < `rows` and `vectors` vectors of columns: one of the shapes in GATHER_TILES.
+    """
+    names = ("A", "index", "start", "stop", "i", "B", "init", "every", "weights", "velocity", "rule", "column", "rows", "vectors")
+
+    def emit(builder, x):
+        over_k, over_i = x.strides("A")
+        b, b_step = x.address("B", None, x["column"]), x.strides("B")[0]
+        count = builder.sub(x["stop"], x["start"])
+        _update(builder, x, True, [x.address("A", x["start"]), over_i, over_k, x.address("index", x["start"]), count, b, b_step])
+
+    return _intrinsic(names, (A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors), emit)
+
+
+@intrinsic
+def pack_columns(typingctx, x, index, packed):
+    """Move the columns of x that hold a number other than 0 together: packed[r, p] = x[r, index[p]]; returns their number.
+
+    x (GROUP, columns), C-contiguous, at least a vector wide; index (int32) and the rows of packed have room for `columns`
+    and a vector more. `index` ascends.
+    """
+    names = ("x", "index", "packed")
+
+    def emit(builder, a):
+        v = _Vectors(builder, a.element("x"))
+        array = a.context.make_array(a.types["x"])(a.context, builder, a["x"])
+        _, columns = cgutils.unpack_tuple(builder, array.shape)
+        bits, flags = ir.IntType(v.lanes), ir.VectorType(ir.IntType(1), v.lanes)
+        integers = ir.VectorType(I32, v.lanes)
+        ascending, zero = ir.Constant(integers, list(range(v.lanes))), ir.Constant(v.type, None)
+        count = cgutils.alloca_once_value(builder, I64(0))
+        with cgutils.for_range_slice(builder, I64(0), columns, I64(v.lanes)) as (first, _):
+            # the last vector begins early enough to end with the row, and does not list again what has been listed
+            beyond = builder.icmp_signed(">", builder.add(first, I64(v.lanes)), columns)
+            start = builder.select(beyond, builder.sub(columns, I64(v.lanes)), first)
+            rows = [v.load(a.address("x", I64(r), start)) for r in range(GATHER_TILES[0][0])]
+            found = functools.reduce(builder.or_, [builder.fcmp_unordered("!=", row, zero) for row in rows])
+            again = builder.trunc(builder.sub(first, start), bits)
+            mask = builder.shl(builder.lshr(builder.bitcast(found, bits), again), again)
+            so_far, chosen = builder.load(count), builder.bitcast(mask, flags)
+            numbers = builder.insert_element(ir.Constant(integers, ir.Undefined), builder.trunc(start, I32), I32(0))
+            numbers = builder.add(ascending, builder.shuffle_vector(numbers, numbers, ir.Constant(integers, [0] * v.lanes)))
+            at = builder.inttoptr(a.address("index", so_far), integers.as_pointer())
+            builder.store(v.compress(numbers, chosen), at).align = 4
+            for r, row in enumerate(rows):
+                v.store(v.compress(row, chosen), a.address("packed", I64(r), so_far))
+            builder.store(builder.add(so_far, builder.zext(builder.ctpop(mask), I64)), count)
+        return builder.load(count)
+
+    return _intrinsic(names, (x, index, packed), emit, types.int64)
+
+
+@intrinsic
+def pack_four(typingctx, codes, i, j, scale, index, packed, count):
+    """If one of codes[i, j : j + 4] is not 0: index[count] = i, packed[count, :4] = scale * codes[i, j : j + 4]; returns the new count.
+
+    Written in any case, and counted only then: no branch to predict. scale (1,) and packed have one float type.
+    """
+    names = ("codes", "i", "j", "scale", "index", "packed", "count")
+
+    def emit(builder, x):
+        element, kind = x.element("packed"), x.element("codes")
+        four, loaded_type = ir.VectorType(element, 4), ir.VectorType(kind, 4)
+        whole = ir.IntType(4 * x.context.get_abi_sizeof(kind) * 8)
+        at = x.address("codes", x["i"], x["j"])
+        if isinstance(kind, ir.IntType):  # all four codes as one integer
+            word = builder.load(builder.inttoptr(at, whole.as_pointer()))
+            word.align = 1
+            some = builder.icmp_unsigned("!=", word, whole(0))
+            values = builder.uitofp(builder.bitcast(word, loaded_type), four)
+        else:
+            values = builder.load(builder.inttoptr(at, loaded_type.as_pointer()))
+            values.align = 4
+            different = builder.fcmp_unordered("!=", values, ir.Constant(loaded_type, None))
+            some = builder.icmp_unsigned("!=", builder.bitcast(different, ir.IntType(4)), ir.IntType(4)(0))
+        scale = builder.load(builder.inttoptr(x.address("scale"), element.as_pointer()))
+        scales = builder.insert_element(ir.Constant(four, ir.Undefined), scale, I32(0))
+        scales = builder.shuffle_vector(scales, scales, ir.Constant(ir.VectorType(I32, 4), [0] * 4))
+        target = builder.inttoptr(x.address("packed", x["count"]), four.as_pointer())
+        builder.store(builder.fmul(values, scales), target).align = 4
+        builder.store(builder.trunc(x["i"], I32), builder.inttoptr(x.address("index", x["count"]), I32.as_pointer()))
+        return builder.add(x["count"], builder.zext(some, I64))
+
+    return _intrinsic(names, (codes, i, j, scale, index, packed, count), emit, types.int64)

@@ -1,0 +1,43 @@
+"""A fully connected layer: forward, backward and update.
+
+For one layer with input x, weights W, bias b and activation f, and a loss L:
+
+    forward    z = x W + b,  a = f(z)
+    backward   dL/dx = dL/dz W^T,  and through the activation of the layer before: dL/dz_before = dL/dx * f'(z_before)
+    update     dL/dW = x^T dL/dz,  dL/db = sum over the batch of dL/dz
+
+`delta` stands for dL/dz, as δz does in report 000.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastfc.kernels.reference.activations import activate, chain
+from fastfc.kernels.reference.momentum import step
+
+
+def forward(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray) -> None:
+    """out (batch, fan_out) = f(x W + b);  x (batch, fan_in), weights (fan_in, fan_out), bias (1, fan_out)."""
+    np.dot(x, weights, out=out)
+    out += bias
+    activate(out, activation)
+
+
+def backward(delta: np.ndarray, weights_t: np.ndarray, a: np.ndarray, activation: int, out: np.ndarray) -> None:
+    """out (batch, fan_in) = (delta W^T) * f'(z);  delta (batch, fan_out), weights_t (fan_out, fan_in).
+
+    a (batch, fan_in) is what the layer before gave, f its activation.
+    """
+    np.dot(delta, weights_t, out=out)
+    chain(a, out, activation)
+
+
+def update(
+    x: np.ndarray, delta: np.ndarray, gradient: np.ndarray, weights: np.ndarray, velocity: np.ndarray, rule: np.ndarray
+) -> None:
+    """One step of the weights along gradient + x^T delta;  x (batch, fan_in), delta (batch, fan_out), rule as in `step`.
+
+    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave.
+    """
+    step(weights, velocity, gradient + np.dot(x.T, delta), rule)

@@ -1,0 +1,36 @@
+"""The forward pass alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastfc.kernels.plan import Plan
+from fastfc.kernels.reference import dense
+
+CHUNK = 1024  # samples at a time
+
+
+class Predictor:
+    """What a network with these parameters gives; weights (fan_in, fan_out), biases (fan_out,)."""
+
+    def __init__(self, plan: Plan, weights: list[np.ndarray], biases: list[np.ndarray], threads: int) -> None:
+        self.plan, self.weights, self.biases = plan, weights, [b[None] for b in biases]
+
+    def outputs(self, X: Any) -> np.ndarray:
+        """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
+        plan = self.plan
+        out = np.empty((X.shape[0], plan.layers[-1]), plan.dtype)
+        for start in range(0, X.shape[0], CHUNK):
+            x = X[start : start + CHUNK]
+            if not isinstance(x, np.ndarray):
+                x = x.toarray()
+            if x.dtype == np.uint8:
+                x = x * plan.dtype.type(plan.scale)
+            for l, (weights, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                a = np.empty((len(x), weights.shape[1]), plan.dtype)
+                dense.forward(x, weights, bias, plan.activations[l], a)
+                x = a
+            out[start : start + CHUNK] = x
+        return out
