@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-import fastfc.errors
+import fastfc
 from fastfc.checkpoint import FILE_NAME, read_checkpoint
 from fastfc.data import load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
@@ -104,6 +104,27 @@ def test_any_memory_layout_is_saved_and_not_changed(tmp_path: Path, layout: str)
     _, found_weights, found_biases = read_parameters(tmp_path / "m")
     assert identical(found_weights, weights) and identical(found_biases, biases)
     assert [array.tobytes() for array in given] == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("activation", "loss", "output"),
+    [("relu", "softmax_ce", "identity"), (("tanh", "sigmoid"), "sigmoid_bce", "identity"), ("identity", "mse", "tanh")],
+)
+def test_a_network_comes_back_and_predicts_the_same(
+    tmp_path: Path, activation: Any, loss: str, output: str, dtype: str
+) -> None:
+    network = fastfc.Network(
+        (12, 7, 5, 3), activation, loss, output, dtype=dtype, scale=0.01, image_shape=(3, 4), seed=4, backend="numpy"
+    )
+    network.save(tmp_path / "m.safetensors")
+    found = fastfc.load(str(tmp_path / "m.safetensors"))
+    found.backend = "numpy"
+    for name in ("layers", "activations", "loss", "output_activation", "scale", "dtype", "image_shape"):
+        assert getattr(found, name) == getattr(network, name), name
+    assert identical(found.weights, network.weights) and identical(found.biases, network.biases)
+    X = np.random.default_rng(5).integers(0, 256, (20, 12), np.uint8)
+    assert identical([found.predict_proba(X)], [network.predict_proba(X)])
 
 
 def test_the_file_is_what_safetensors_reads(path: Path) -> None:
@@ -272,7 +293,7 @@ HOLDERS: dict[str, Callable[[Path, Canary], Any]] = {
     "torch": torch_like,
 }
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
-    "model": ("m.safetensors", read_parameters),
+    "load": ("m.safetensors", lambda path: fastfc.load(path)),
     "checkpoint": (FILE_NAME, lambda path: read_checkpoint(path.parent)),
     "data": ("data.npz", load_data),
 }
@@ -294,7 +315,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path, holder: str, reader: st
 def test_no_module_that_reads_files_can_load_a_pickle() -> None:
     """Not one of them names a module or a function that could. Numba's cache of compiled kernels is another matter."""
     banned = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "torch", "eval", "exec"}
-    files = list(Path(fastfc.errors.__file__).parent.glob("**/*.py"))
+    files = list(Path(fastfc.__file__).parent.glob("**/*.py"))
     assert len(files) > 10
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
