@@ -1,1 +1,78 @@
-"""fastfc: train a fully connected network on a CPU, fast and readable."""
+"""fastfc: train a fully connected network on a CPU, fast and readable.
+
+`train` trains, `Network` holds the result, `load` reads it back, `compare` sets the backends against each other.
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastfc.compare import Comparison, compare
+    from fastfc.data import Dataset, load_data
+    from fastfc.errors import (
+        DataError,
+        DivergenceError,
+        DownloadError,
+        FastFCError,
+        InvalidArgument,
+        InvalidType,
+        ModelFileError,
+    )
+    from fastfc.network import Network, load
+    from fastfc.settings import Settings
+    from fastfc.train import EpochRecord, TrainResult, train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "fastfc.compare": ("Comparison", "compare"),
+    "fastfc.data": ("Dataset", "load_data"),
+    "fastfc.errors": (
+        "DataError",
+        "DivergenceError",
+        "DownloadError",
+        "FastFCError",
+        "InvalidArgument",
+        "InvalidType",
+        "ModelFileError",
+    ),
+    "fastfc.network": ("Network", "load"),
+    "fastfc.settings": ("Settings",),
+    "fastfc.train": ("EpochRecord", "TrainResult", "train"),
+}
+_WHERE = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Comparison",
+    "DataError",
+    "Dataset",
+    "DivergenceError",
+    "DownloadError",
+    "EpochRecord",
+    "FastFCError",
+    "InvalidArgument",
+    "InvalidType",
+    "ModelFileError",
+    "Network",
+    "Settings",
+    "TrainResult",
+    "compare",
+    "load",
+    "load_data",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fastfc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

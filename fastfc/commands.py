@@ -35,7 +35,7 @@ def train(options: argparse.Namespace) -> int:
     settings = given_settings(options)
     _check_outputs(options)
     result = fastfc.train(
-        options.data if options.recipe else _load(options.data),
+        options.data,
         _test_data(options),
         recipe=options.recipe,
         backend=options.backend,
@@ -102,15 +102,15 @@ def predict(options: argparse.Namespace) -> None:
     from fastfc.images import prepare
 
     for image in options.images:
-        pixels = prepare(image)
+        pixels = prepare(image, ink=options.ink)
         _print_prediction(image, model, pixels)
         if options.show:
             _show(pixels)
 
 
 def _print_prediction(name: str, model: Network, pixels: Any) -> None:
-    """pixels: (28, 28) uint8"""
-    row = pixels.reshape(1, -1)
+    """pixels: (784,) uint8"""
+    row = pixels[np.newaxis]
     print(f"{name}: {model.predict(row)[0]}")
     shares = [f"{i}: {100 * p:.1f} %" for i, p in enumerate(model.predict_proba(row)[0])]
     half = (len(shares) + 1) // 2
@@ -120,8 +120,8 @@ def _print_prediction(name: str, model: Network, pixels: Any) -> None:
 
 
 def _show(pixels: Any) -> None:
-    """Two characters a pixel, so that it is about square; 56 columns for an image of 28x28."""
-    for line in pixels:
+    """pixels: (784,) uint8. Two characters a pixel, so that it is about square in 56 columns."""
+    for line in pixels.reshape(28, 28):
         print("".join(2 * " .:-=+*#%@"[int(value) * 10 // 256] for value in line).rstrip())
 
 
@@ -147,13 +147,15 @@ def compare(options: argparse.Namespace) -> None:
 
 def info(options: argparse.Namespace) -> None:
     from fastfc import info as machine
+    from fastfc.backend import available_threads
     from fastfc.kernels.fused.jit import cache_folder
 
     rows = machine.versions()
-    rows["CPU"] = f"{machine.cpu_name()}, {machine.cores()} logical cores to use"
+    rows["CPU"] = f"{machine.cpu_name()}, {available_threads()} logical cores to use"
     rows["SIMD"] = " ".join(machine.simd()) or "none known"
     rows["kernels"] = machine.compiled_for()
     rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
+    rows["threads"] = f"{available_threads()} unless --threads says otherwise"
     rows["data"] = machine.default_data()
     rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
     for name, text in rows.items():

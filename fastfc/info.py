@@ -40,11 +40,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """Logical CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def simd() -> list[str]:
     """The SIMD extensions of this CPU, among `SIMD`. Imports llvmlite."""
     import llvmlite.binding

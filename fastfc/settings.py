@@ -84,7 +84,7 @@ class Settings:
     momentum_kind: str = "nesterov"
     schedule: Schedule = "one_cycle"
     weight_decay: float = 1e-4
-    label_smoothing: float = 0.05
+    label_smoothing: float = 0.0
     grad_reduction: str = "mean"
     batch_size: int | None = 128
     epochs: int = 10
@@ -108,11 +108,19 @@ class Settings:
         for name in self.activations:
             one_of("activation", name, ACTIVATIONS)
         if not isinstance(self.activation, str) and len(self.activation) != len(self.hidden):
-            raise invalid("activation", f"{len(self.activation)} names", f"one, or one for each of {len(self.hidden)} hidden layers")
+            raise invalid(
+                "activation",
+                f"{len(self.activation)} names",
+                f"one, or one for each of {len(self.hidden)} hidden layers",
+            )
         one_of("loss", self.loss, LOSSES)
         one_of("output_activation", self.output_activation, ACTIVATIONS)
         if self.loss != "mse" and self.output_activation != "identity":
-            raise invalid("output_activation", repr(self.output_activation), f"'identity' with loss {self.loss!r}, which has its own")
+            raise invalid(
+                "output_activation",
+                repr(self.output_activation),
+                f"'identity' with loss {self.loss!r}, which has its own",
+            )
         one_of("optimizer", self.optimizer, ("sgd",))
         one_of("momentum_kind", self.momentum_kind, MOMENTUM_KINDS)
         if not callable(self.schedule):
@@ -155,12 +163,18 @@ def one_of(what: str, given: object, choices: Sequence[str]) -> None:
         raise invalid(what, repr(given), "one of " + ", ".join(choices))
 
 
-def number(what: str, given: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf) -> None:
+def number(
+    what: str, given: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
+) -> None:
     """Raise unless `given` is a finite real number in the range."""
     if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
         raise InvalidType(f"{what}: given {given!r}, expected a number")
     if not (math.isfinite(given) and given > above and given >= at_least and given < below):
-        bounds = [f"> {above}"] * (above > -math.inf) + [f">= {at_least}"] * (at_least > -math.inf) + [f"< {below}"] * (below < math.inf)
+        bounds = (
+            [f"> {above}"] * (above > -math.inf)
+            + [f">= {at_least}"] * (at_least > -math.inf)
+            + [f"< {below}"] * (below < math.inf)
+        )
         raise invalid(what, given, "a finite number " + " and ".join(bounds))
 
 
@@ -178,7 +192,9 @@ def _sizes(hidden: Any) -> tuple[int, ...]:
     try:
         sizes = tuple(hidden)
     except TypeError:
-        raise InvalidType(f"hidden: given {hidden!r}, expected the sizes of the hidden layers, such as (200, 50)") from None
+        raise InvalidType(
+            f"hidden: given {hidden!r}, expected the sizes of the hidden layers, such as (200, 50)"
+        ) from None
     for size in sizes:
         whole("hidden", size, 1)
     return tuple(int(size) for size in sizes)

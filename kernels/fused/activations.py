@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import types
-from numba.extending import overload
-
 from fastfc.kernels.fused.jit import OPTIONS, inline, kernel
 from fastfc.kernels.fused.parallel import flat
 from fastfc.kernels.plan import RELU, SIGMOID, TANH
+from numba import types
+from numba.extending import overload
 
 F = np.float32
 D = np.float64
@@ -49,7 +48,9 @@ def exp64(x):
     n = shifted - D(6755399441055744.0)
     r = (clipped - n * D(6.93145751953125e-1)) - n * D(1.42860682030941723212e-6)
     square = r * r
-    p = r * ((D(1.26177193074810590878e-4) * square + D(3.02994407707441961300e-2)) * square + D(9.99999999999999999910e-1))
+    p = r * (
+        (D(1.26177193074810590878e-4) * square + D(3.02994407707441961300e-2)) * square + D(9.99999999999999999910e-1)
+    )
     q = (D(3.00198505138664455042e-6) * square + D(2.52448340349684104192e-3)) * square
     q = (q + D(2.27265548208155028766e-1)) * square + D(2.0)
     value = D(1.0) + D(2.0) * (p / (q - p))
@@ -81,7 +82,9 @@ def tanh64(x):
     size = abs(x)
     square = x * x
     p = (D(-9.64399179425052238628e-1) * square + D(-9.92877231001918586564e1)) * square + D(-1.61468768441708447952e3)
-    q = ((square + D(1.12811678491632931402e2)) * square + D(2.23548839060100448583e3)) * square + D(4.84406305325125486048e3)
+    q = ((square + D(1.12811678491632931402e2)) * square + D(2.23548839060100448583e3)) * square + D(
+        4.84406305325125486048e3
+    )
     small = size < D(0.625)
     numerator = p * square * size if small else D(-2.0)
     denominator = q if small else exp64(size + size) + D(1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-
 from fastfc.kernels.fused import dense, sparse
 from fastfc.kernels.fused.jit import inline
 from fastfc.kernels.fused.parallel import aligned, view, view_rows
@@ -16,7 +15,9 @@ ONE = np.int64(1)
 # Columns of `layout`, one row for each layer of weights: sizes, then offsets into the arena.
 # W, V (fan_in, padded) weights and velocity; T (fan_out, padded fan_in) the weights transposed; B, U, H (1, padded) bias, its
 # velocity and gradient; A, D (rows, padded) activations and deltas; G (fan_in, padded) gradient, where a batch has parts.
-FAN_IN, FAN_OUT, PADDED, ACTIVATION, W, V, T, B, U, H, A, D, G = np.arange(13)  # not Python integers: one version, not 13
+FAN_IN, FAN_OUT, PADDED, ACTIVATION, W, V, T, B, U, H, A, D, G = np.arange(
+    13
+)  # not Python integers: one version, not 13
 
 
 @inline
@@ -67,7 +68,9 @@ class Arena:
     `threads` pieces of scratch memory for the sparse first layer serve a batch of `batch` samples; 0 where it is dense.
     """
 
-    def __init__(self, plan: Plan, rows: int, threads: int, batch: int, training: bool = False, parts: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, rows: int, threads: int, batch: int, training: bool = False, parts: bool = False
+    ) -> None:
         self.size, self.dtype = 0, plan.dtype
         padding, features = lanes(plan.dtype), plan.layers[0]
         self.layout = np.zeros((len(plan.layers) - 1, 13), np.int64)

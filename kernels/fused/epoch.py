@@ -16,20 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-
 from fastfc.kernels.fused import batch, dense, losses, sparse
 from fastfc.kernels.fused.arena import (
-    A,
     ACTIVATION,
+    FAN_IN,
+    FAN_OUT,
+    ONE,
+    PADDED,
+    A,
     Arena,
     B,
     D,
-    FAN_IN,
-    FAN_OUT,
     G,
     H,
-    ONE,
-    PADDED,
     T,
     U,
     V,
@@ -123,7 +122,26 @@ def load_batch(X, csr, labels, targets, chosen, shifts, height, width, low, high
 
 
 @kernel
-def run(thread, threads, counter, arena, layout, places, sizes, constants, rules, split, data, memory, order, shifts, rates, sample_losses, start, stop):
+def run(
+    thread,
+    threads,
+    counter,
+    arena,
+    layout,
+    places,
+    sizes,
+    constants,
+    rules,
+    split,
+    data,
+    memory,
+    order,
+    shifts,
+    rates,
+    sample_losses,
+    start,
+    stop,
+):
     """Steps `start` to `stop` of an epoch, this thread's share of them.
 
     places = offsets of (x, target, zeros, ones) in the arena, then of each thread's scratch memory
@@ -151,8 +169,18 @@ def run(thread, threads, counter, arena, layout, places, sizes, constants, rules
             chosen = order[part + lo : part + hi]
             own_codes = view_rows(codes, lo, hi)
             load_batch(
-                data.X, data.csr, data.labels, data.targets, chosen, shifts[part + lo : part + hi], height, width, low, high,
-                own_codes, view_rows(target, lo, hi),
+                data.X,
+                data.csr,
+                data.labels,
+                data.targets,
+                chosen,
+                shifts[part + lo : part + hi],
+                height,
+                width,
+                low,
+                high,
+                own_codes,
+                view_rows(target, lo, hi),
             )
             if not is_sparse:
                 batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
@@ -164,7 +192,9 @@ def run(thread, threads, counter, arena, layout, places, sizes, constants, rules
             ones = view(arena, places[3], rows, ONE)
             for l in range(layout.shape[0]):
                 lo, hi = (split[thread], split[thread + 1]) if l == 0 else share(layout[l, FAN_IN], 8, thread, threads)
-                update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rows, own_rules, lo, hi, zeros, work)
+                update_weights(
+                    arena, layout, l, x, codes, scale, is_sparse, first, last, rows, own_rules, lo, hi, zeros, work
+                )
                 if l % threads == thread:
                     update_bias(arena, layout, l, ones, first, last, own_rules)
             passed = barrier(counter, threads, passed)
@@ -190,7 +220,15 @@ class Trainer:
     """
 
     def __init__(
-        self, plan: Plan, X: Any, targets: np.ndarray, weights: Arrays, biases: Arrays, velocities: Arrays, threads: int, input_kernel: str
+        self,
+        plan: Plan,
+        X: Any,
+        targets: np.ndarray,
+        weights: Arrays,
+        biases: Arrays,
+        velocities: Arrays,
+        threads: int,
+        input_kernel: str,
     ) -> None:
         features, outputs, dtype = plan.layers[0], plan.layers[-1], plan.dtype
         is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
@@ -212,7 +250,9 @@ class Trainer:
             np.array([rules] * threads, dtype),
             np.array([share.py_func(features, 8, t, threads)[0] for t in range(threads)] + [features]),
             _data(X, targets, outputs, dtype),
-            Memory(aligned(chunk * features, X.dtype).reshape(chunk, features), arena.index, arena.starts, arena.listed),
+            Memory(
+                aligned(chunk * features, X.dtype).reshape(chunk, features), arena.index, arena.starts, arena.listed
+            ),
         )
         self._fill(weights, biases, velocities)
         self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-
 from fastfc.kernels.fused import batch
 from fastfc.kernels.fused.arena import FAN_OUT, A, Arena, B, W, forward_pass, matrix_rows, sparse_work
 from fastfc.kernels.fused.jit import kernel
@@ -63,8 +62,19 @@ class Predictor:
         scale = np.array([plan.scale if X.dtype == np.uint8 else 1], plan.dtype)
         codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
         arguments = (
-            threads, arena.memory, arena.layout, self.places, scale, int(is_sparse), X, np.arange(n), codes, arena.index, arena.starts,
-            arena.listed, out,
+            threads,
+            arena.memory,
+            arena.layout,
+            self.places,
+            scale,
+            int(is_sparse),
+            X,
+            np.arange(n),
+            codes,
+            arena.index,
+            arena.starts,
+            arena.listed,
+            out,
         )
         if threads == 1:
             run(0, *arguments)

@@ -13,10 +13,17 @@ from collections import namedtuple
 
 from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.batch import multiply_by
-from fastfc.kernels.fused.dense import STRAIGHT, TRANSPOSED
+from fastfc.kernels.fused.dense import STRAIGHT
 from fastfc.kernels.fused.jit import inline, kernel
 from fastfc.kernels.fused.parallel import fill, view_rows
-from fastfc.kernels.fused.vector import GATHER_TILES, VECTOR_BYTES, gather_tile, gather_update_tile, pack_columns, pack_four
+from fastfc.kernels.fused.vector import (
+    GATHER_TILES,
+    VECTOR_BYTES,
+    gather_tile,
+    gather_update_tile,
+    pack_columns,
+    pack_four,
+)
 
 GROUP, WIDTH = GATHER_TILES[0]
 ROW_WIDTH = GATHER_TILES[1][1]
@@ -102,6 +109,19 @@ def update(codes, scale, delta, gradient, weights, velocity, rule, work):
             while q < rows:
                 height = GROUP if rows - q >= GROUP else 1
                 gather_update_tile(
-                    packed, index, starts[g], starts[g + 1], j + q, delta, gradient, every, weights, velocity, rule, first * lanes, height, width
+                    packed,
+                    index,
+                    starts[g],
+                    starts[g + 1],
+                    j + q,
+                    delta,
+                    gradient,
+                    every,
+                    weights,
+                    velocity,
+                    rule,
+                    first * lanes,
+                    height,
+                    width,
                 )
                 g, q = g + 1, q + height

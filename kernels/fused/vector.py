@@ -41,7 +41,9 @@ def _probe() -> tuple[int, bool]:
 
 
 VECTOR_BYTES, HAS_FMA = _probe()
-REGISTERS = 32 if VECTOR_BYTES == 64 or "aarch64" in llvm.get_default_triple() or "arm64" in llvm.get_default_triple() else 16
+REGISTERS = (
+    32 if VECTOR_BYTES == 64 or "aarch64" in llvm.get_default_triple() or "arm64" in llvm.get_default_triple() else 16
+)
 # Shapes of blocks, as (rows, most vectors): as many sums as possible, with one row of B and one value of A beside them.
 DENSE_TILES = ((8, 3), (2, 3), (1, 3)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 3))
 GATHER_TILES = ((4, 6), (1, 14)) if REGISTERS == 32 else ((4, 3), (1, 12))
@@ -80,8 +82,12 @@ class _Vectors:
     def broadcast(self, address):
         """A vector filled with the one number at `address`."""
         undefined = ir.Constant(self.type, ir.Undefined)
-        first = self.builder.insert_element(undefined, self.builder.load(self._pointer(address, 0, self.element)), I32(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+        first = self.builder.insert_element(
+            undefined, self.builder.load(self._pointer(address, 0, self.element)), I32(0)
+        )
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        )
 
     def prefetch(self, address, vector=0):
         """Begin to fetch a vector's cache line, to be written soon."""
@@ -145,7 +151,9 @@ def _tile_function(module, element, gather, update):
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     v = _Vectors(builder, element)
-    a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, case, velocity, rule, moving = function.args
+    a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, case, velocity, rule, moving = (
+        function.args
+    )
     done = builder.append_basic_block("done")
     switch = builder.switch(case, done)
 
@@ -289,13 +297,17 @@ def dense_update_tile(typingctx, A, i, B, init, every, weights, velocity, rule, 
 
 def _update(builder, x, gather, multiplication):
     """Call the tile function that ends with a step of weights[i:], velocity[i:]."""
-    init, weights = (x.address(n, r, x["column"]) for n, r in (("init", builder.mul(x["i"], x["every"])), ("weights", x["i"])))
+    init, weights = (
+        x.address(n, r, x["column"]) for n, r in (("init", builder.mul(x["i"], x["every"])), ("weights", x["i"]))
+    )
     velocity = x.address("velocity", x["i"], x["column"])
     w_step, init_step = x.strides("weights")[0], builder.mul(x["every"], x.strides("init")[0])
     case = builder.add(builder.mul(x["rows"], I64(64)), x["vectors"])
     rule, element = x.address("rule"), x.element("rule")
     size = 8 if isinstance(element, ir.DoubleType) else 4
-    first_two = [builder.load(builder.inttoptr(builder.add(rule, I64(i * size)), element.as_pointer())) for i in range(2)]
+    first_two = [
+        builder.load(builder.inttoptr(builder.add(rule, I64(i * size)), element.as_pointer())) for i in range(2)
+    ]
     still = [builder.fcmp_ordered("==", value, ir.Constant(element, 0.0)) for value in first_two]
     moving = builder.zext(builder.not_(builder.and_(*still)), I64)
     function = _tile_function(builder.module, element, gather, update=True)
@@ -323,20 +335,46 @@ def gather_tile(typingctx, A, transposed, index, count, B, init, every, out, col
 
 
 @intrinsic
-def gather_update_tile(typingctx, A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors):
-    """One step of weights[i + r, column:] along init[(i + r) * every, column:] + sum over p in [start, stop) of A[p, r] B[index[p], column:].
+def gather_update_tile(
+    typingctx, A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors
+):
+    """One step of weights[i + r, column:] along the gradient, over the samples that index[start:stop] lists:
+
+        init[(i + r) * every, column:] + sum over p in [start, stop) of A[p, r] B[index[p], column:]
 
     rule = (b, c, d, e, decay, lr). r < `rows` and `vectors` vectors of columns: one of the shapes in GATHER_TILES.
     """
-    names = ("A", "index", "start", "stop", "i", "B", "init", "every", "weights", "velocity", "rule", "column", "rows", "vectors")
+    names = (
+        "A",
+        "index",
+        "start",
+        "stop",
+        "i",
+        "B",
+        "init",
+        "every",
+        "weights",
+        "velocity",
+        "rule",
+        "column",
+        "rows",
+        "vectors",
+    )
 
     def emit(builder, x):
         over_k, over_i = x.strides("A")
         b, b_step = x.address("B", None, x["column"]), x.strides("B")[0]
         count = builder.sub(x["stop"], x["start"])
-        _update(builder, x, True, [x.address("A", x["start"]), over_i, over_k, x.address("index", x["start"]), count, b, b_step])
+        _update(
+            builder,
+            x,
+            True,
+            [x.address("A", x["start"]), over_i, over_k, x.address("index", x["start"]), count, b, b_step],
+        )
 
-    return _intrinsic(names, (A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors), emit)
+    return _intrinsic(
+        names, (A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors), emit
+    )
 
 
 @intrinsic
@@ -366,7 +404,9 @@ def pack_columns(typingctx, x, index, packed):
             mask = builder.shl(builder.lshr(builder.bitcast(found, bits), again), again)
             so_far, chosen = builder.load(count), builder.bitcast(mask, flags)
             numbers = builder.insert_element(ir.Constant(integers, ir.Undefined), builder.trunc(start, I32), I32(0))
-            numbers = builder.add(ascending, builder.shuffle_vector(numbers, numbers, ir.Constant(integers, [0] * v.lanes)))
+            numbers = builder.add(
+                ascending, builder.shuffle_vector(numbers, numbers, ir.Constant(integers, [0] * v.lanes))
+            )
             at = builder.inttoptr(a.address("index", so_far), integers.as_pointer())
             builder.store(v.compress(numbers, chosen), at).align = 4
             for r, row in enumerate(rows):

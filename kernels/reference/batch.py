@@ -10,7 +10,9 @@ def gather(X: np.ndarray, order: np.ndarray, out: np.ndarray) -> None:
     np.take(X, order, axis=0, out=out)
 
 
-def gather_shifted(X: np.ndarray, order: np.ndarray, height: int, width: int, shifts: np.ndarray, out: np.ndarray) -> None:
+def gather_shifted(
+    X: np.ndarray, order: np.ndarray, height: int, width: int, shifts: np.ndarray, out: np.ndarray
+) -> None:
     """out[i] = X[order[i]] moved down by shifts[i, 0] and right by shifts[i, 1] pixels; what comes in from outside is 0.
 
     Images are height * width features; shifts (batch, 2) integers, less than the image's size.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
 from fastfc.kernels.reference import batch, dense, losses
 from fastfc.kernels.reference.momentum import step
@@ -24,15 +23,29 @@ class Trainer:
     """
 
     def __init__(
-        self, plan: Plan, X: Any, targets: np.ndarray, weights: Arrays, biases: Arrays, velocities: Arrays, threads: int, input_kernel: str
+        self,
+        plan: Plan,
+        X: Any,
+        targets: np.ndarray,
+        weights: Arrays,
+        biases: Arrays,
+        velocities: Arrays,
+        threads: int,
+        input_kernel: str,
     ) -> None:
         self.plan, self.X, self.targets = plan, X, targets
         self.W = [w.astype(plan.dtype) for w in weights]
         self.b = [b[None].astype(plan.dtype) for b in biases]
         layers = len(self.W)
         zeros = [np.zeros_like(p) for p in self.W + self.b]
-        self.V = [v.reshape(z.shape).astype(plan.dtype) for v, z in zip(velocities, zeros, strict=True)] if velocities else zeros
-        self.rules = np.array([(*plan.rule, 0), (*plan.rule[:4], 0, 0)], plan.dtype)  # of the weights and, without L2, the biases
+        self.V = (
+            [v.reshape(z.shape).astype(plan.dtype) for v, z in zip(velocities, zeros, strict=True)]
+            if velocities
+            else zeros
+        )
+        self.rules = np.array(
+            [(*plan.rule, 0), (*plan.rule[:4], 0, 0)], plan.dtype
+        )  # of the weights and, without L2, the biases
         self.scale = np.array([plan.scale if X.dtype == np.uint8 else 1], plan.dtype)
         self.a = [np.empty((plan.batch_size, size), plan.dtype) for size in plan.layers]
         self.delta = [np.empty((plan.batch_size, size), plan.dtype) for size in plan.layers[1:]]
@@ -56,9 +69,11 @@ class Trainer:
 
     def parameters(self) -> tuple[Arrays, Arrays, Arrays]:
         """Copies of the weights, the biases, and the velocities of both."""
-        return [w.copy() for w in self.W], [b[0].copy() for b in self.b], [v.copy() for v in self.V[: self.layers]] + [
-            v[0].copy() for v in self.V[self.layers :]
-        ]
+        return (
+            [w.copy() for w in self.W],
+            [b[0].copy() for b in self.b],
+            [v.copy() for v in self.V[: self.layers]] + [v[0].copy() for v in self.V[self.layers :]],
+        )
 
     def close(self) -> None:
         """Nothing to release here."""

@@ -7,11 +7,12 @@ delta is scaled by `scale`, 1/batch for the mean over the batch and 1 for the su
 from __future__ import annotations
 
 import numpy as np
-
 from fastfc.kernels.reference.activations import chain
 
 
-def softmax_cross_entropy(z: np.ndarray, target: np.ndarray, scale: float, delta: np.ndarray, losses: np.ndarray) -> None:
+def softmax_cross_entropy(
+    z: np.ndarray, target: np.ndarray, scale: float, delta: np.ndarray, losses: np.ndarray
+) -> None:
     """Softmax and cross-entropy: p = exp(z) / sum exp(z),  L = -sum_j y_j ln p_j,  and, with sum_j y_j = 1:
 
         dL/dz_j = sum_i dL/dp_i dp_i/dz_j = sum_i (-y_i / p_i) p_i ([i = j] - p_j) = p_j - y_j
@@ -26,7 +27,9 @@ def softmax_cross_entropy(z: np.ndarray, target: np.ndarray, scale: float, delta
     delta[:] = (exponential / total - target) * scale
 
 
-def sigmoid_cross_entropy(z: np.ndarray, target: np.ndarray, scale: float, delta: np.ndarray, losses: np.ndarray) -> None:
+def sigmoid_cross_entropy(
+    z: np.ndarray, target: np.ndarray, scale: float, delta: np.ndarray, losses: np.ndarray
+) -> None:
     """A sigmoid and a binary cross-entropy for each output: s = 1 / (1 + exp(-z)),  L = -sum_j y_j ln s_j + (1-y_j) ln(1-s_j),
 
         dL/dz_j = s_j - y_j
@@ -44,7 +47,7 @@ def mean_squared_error(
 ) -> None:
     """Mean squared error of report 003 over the n outputs y = f(z): E = 1/n sum_j (t_j - y_j)²,
 
-        dE/dy_j = 2/n (y_j - t_j),   dE/dz_j = dE/dy_j f'(z_j)
+    dE/dy_j = 2/n (y_j - t_j),   dE/dz_j = dE/dy_j f'(z_j)
     """
     outputs = y.shape[1]
     difference = y - target

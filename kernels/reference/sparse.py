@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-
 from fastfc.kernels.reference import dense
 
 
 def forward(
-    codes: np.ndarray, scale: np.ndarray, weights: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray, work: object
+    codes: np.ndarray,
+    scale: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    activation: int,
+    out: np.ndarray,
+    work: object,
 ) -> None:
     """out (batch, fan_out) = f(scale * codes W + b);  codes (batch, fan_in) uint8 or floats, scale (1,).
 

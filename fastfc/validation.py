@@ -1,0 +1,115 @@
+"""Checks of what the user hands in, before anything is computed, and the same for both backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastfc.errors import InvalidType, invalid
+
+ROWS = 4096  # checked for NaN at a time, to take little memory
+
+
+def is_csr(X: Any) -> bool:
+    """Whether X is a scipy sparse matrix or array in CSR form; scipy need not be installed."""
+    return type(X).__module__.startswith("scipy.sparse") and getattr(X, "format", "") == "csr"
+
+
+def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None = None) -> Any:
+    """X as the kernels take it: (n, features), uint8 or `dtype`, C-contiguous, or CSR of one of these. Never modified.
+
+    Raises InvalidType for what is not an array of numbers, and InvalidArgument for other shapes, no rows, no features,
+    NaN or infinities.
+    """
+    if is_csr(X):
+        _check_shape(X.shape, what, features)
+        _check_finite(X.data, what)
+        _check_csr(X, what)
+        return X if X.dtype in (np.uint8, dtype) else X.astype(dtype)
+    array = np.asarray(X)
+    if array.dtype.kind not in "biuf":
+        raise InvalidType(f"{what}: given an array of {array.dtype}, expected numbers")
+    _check_shape(array.shape, what, features)
+    if array.dtype != np.uint8:
+        _check_finite(array, what)
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(array, dtype)
+        if converted.dtype.itemsize < array.dtype.itemsize and array.dtype.kind == "f":
+            _check_finite(converted, f"{what} as {dtype.name}")
+        return converted
+    return np.ascontiguousarray(array)
+
+
+def _check_shape(shape: tuple[int, ...], what: str, features: int | None) -> None:
+    if len(shape) != 2:
+        raise invalid(what, f"shape {shape}", "(samples, features)")
+    if shape[0] == 0 or shape[1] == 0:
+        raise invalid(what, f"shape {shape}", "at least one sample and one feature")
+    if features is not None and shape[1] != features:
+        raise invalid(what, f"{shape[1]} features", f"{features}")
+
+
+def _check_finite(array: np.ndarray, what: str) -> None:
+    if array.dtype.kind != "f":
+        return
+    for start in range(0, len(array), ROWS):
+        finite = np.isfinite(array[start : start + ROWS])
+        if not finite.all():
+            where = tuple(int(i) for i in np.argwhere(~finite)[0])
+            where = (where[0] + start, *where[1:])
+            raise invalid(what, f"{array[where]} at {where}", "finite numbers")
+
+
+def _check_csr(X: Any, what: str) -> None:
+    """Indices that point outside would make a compiled kernel write outside."""
+    indices, indptr = X.indices, X.indptr
+    ordered = (
+        len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and indptr[-1] <= len(indices) and (np.diff(indptr) >= 0).all()
+    )
+    if not ordered or (len(indices) and (indices.min() < 0 or indices.max() >= X.shape[1])):
+        raise invalid(what, "a CSR matrix whose indices point outside of it", "a valid one")
+
+
+def check_targets(
+    y: Any, n: int, outputs: int | None, loss: str, dtype: np.dtype, what: str = "y"
+) -> tuple[np.ndarray, int]:
+    """The targets as the kernels take them, and the number of outputs.
+
+    Integer labels (n,) stay labels, int64, and each output is a class; with sigmoid_bce, labels 0 and 1 are one output's
+    targets. Floats (n,) or (n, outputs) are targets, and with the two cross-entropies must lie in [0, 1] (and add up to 1
+    for the softmax). Raises InvalidArgument or InvalidType.
+    """
+    array = np.asarray(y)
+    if array.dtype.kind not in "biuf":
+        raise InvalidType(f"{what}: given an array of {array.dtype}, expected labels or numbers")
+    if array.ndim not in (1, 2) or len(array) == 0:
+        raise invalid(what, f"shape {array.shape}", "(samples,) or (samples, outputs)")
+    if len(array) != n:
+        raise invalid(what, f"{len(array)} targets", f"{n}, as many as samples")
+    if array.ndim == 1 and array.dtype.kind in "biu":
+        return _labels(array, outputs, loss, dtype, what)
+    if array.ndim == 1 and loss == "softmax_ce":
+        raise invalid(what, f"an array of {array.dtype}", "integer labels, or targets (samples, outputs)")
+    targets = np.ascontiguousarray(array.reshape(n, -1), dtype)
+    _check_finite(targets, what)
+    if outputs is not None and targets.shape[1] != outputs:
+        raise invalid(what, f"{targets.shape[1]} targets a sample", f"{outputs}, as many as outputs")
+    if loss != "mse" and (targets.min() < 0 or targets.max() > 1):
+        raise invalid(what, f"targets from {targets.min()} to {targets.max()}", f"0 to 1 with loss {loss!r}")
+    if loss == "softmax_ce" and not np.allclose(targets.sum(axis=1), 1, atol=1e-4):
+        raise invalid(what, "targets of a sample that do not add up to 1", "shares that do, with loss 'softmax_ce'")
+    return targets, targets.shape[1]
+
+
+def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, what: str) -> tuple[np.ndarray, int]:
+    low, high = int(array.min()), int(array.max())
+    if low < 0:
+        raise invalid(what, f"label {low}", "labels from 0 on")
+    if loss == "sigmoid_bce" and high <= 1 and outputs in (None, 1):
+        return array.astype(dtype)[:, None], 1
+    if outputs is None:
+        outputs = max(high + 1, 2)
+    if high >= outputs:
+        raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
+    return np.ascontiguousarray(array, np.int64), outputs
