@@ -78,6 +78,8 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
     _add_run(parser)
     parser.add_argument("--max-seconds", type=float, metavar="S", help="stop after so many seconds of training")
+    parser.add_argument("--checkpoint", metavar="DIR", type=Path, help="save the state to DIR, and go on from what it has")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="epochs between checkpoints (default: 1)")
     files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
     _add_json(parser)
@@ -88,6 +90,7 @@ def _fill_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, each of one digit")
     parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy on, instead of images")
+    parser.add_argument("--ink", default="auto", metavar="NAME", help="dark, light or auto: the digit's (default: auto)")
     parser.add_argument("--show", action="store_true", help="draw each image as the network sees it")
 
 
@@ -136,7 +139,7 @@ COMMANDS = {
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help=DATA)
-    parser.add_argument("--test-data", metavar="DATA", help="test on this instead: the test set that it has, if it has one")
+    parser.add_argument("--test-data", metavar="DATA", help="test on this: its test set, where it has one")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import textwrap
+import timeit
 from collections.abc import Callable
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from fastfc.train import TrainResult
 
 WIDTH = 80
-WRAP: dict[str, bool] = {"break_on_hyphens": False, "break_long_words": False}
 INTERRUPTED = 130
 MODEL, HISTORY, CURVES = "model.safetensors", "history.json", "training.png"
 LOSS_LABELS = {
@@ -42,6 +44,8 @@ def train(options: argparse.Namespace) -> int:
         threads=options.threads,
         seed=options.seed,
         max_seconds=options.max_seconds,
+        checkpoint=options.checkpoint,
+        every=options.every,
         progress=True,
         **settings,
     )
@@ -50,7 +54,8 @@ def train(options: argparse.Namespace) -> int:
         _write_run(result, options.out)
     if options.json:
         _write_json(options.json, result.to_dict())
-    return INTERRUPTED if result.interrupted else 0
+    in_time = options.max_seconds is None or result.train_seconds < options.max_seconds
+    return INTERRUPTED if result.interrupted and in_time else 0
 
 
 def _print_result(result: TrainResult) -> None:
@@ -102,15 +107,15 @@ def predict(options: argparse.Namespace) -> None:
     from fastfc.images import prepare
 
     for image in options.images:
-        pixels = prepare(image, ink=options.ink)
+        pixels = prepare(image, ink=options.ink, size=model.image_shape[0] if model.image_shape else 28)
         _print_prediction(image, model, pixels)
         if options.show:
             _show(pixels)
 
 
 def _print_prediction(name: str, model: Network, pixels: Any) -> None:
-    """pixels: (784,) uint8"""
-    row = pixels[np.newaxis]
+    """pixels: (height * width,) uint8"""
+    row = pixels.reshape(1, -1)
     print(f"{name}: {model.predict(row)[0]}")
     shares = [f"{i}: {100 * p:.1f} %" for i, p in enumerate(model.predict_proba(row)[0])]
     half = (len(shares) + 1) // 2
@@ -120,8 +125,8 @@ def _print_prediction(name: str, model: Network, pixels: Any) -> None:
 
 
 def _show(pixels: Any) -> None:
-    """pixels: (784,) uint8. Two characters a pixel, so that it is about square in 56 columns."""
-    for line in pixels.reshape(28, 28):
+    """pixels: (side * side,) uint8. Two characters a pixel make it about square: 56 columns for 28x28."""
+    for line in pixels.reshape(isqrt(pixels.size), -1):
         print("".join(2 * " .:-=+*#%@"[int(value) * 10 // 256] for value in line).rstrip())
 
 
@@ -159,23 +164,24 @@ def info(options: argparse.Namespace) -> None:
     rows["data"] = machine.default_data()
     rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
     for name, text in rows.items():
-        print(textwrap.fill(text, WIDTH - 1, initial_indent=f"{name:10}", subsequent_indent=10 * " ", **WRAP))
+        _print(text, f"{name:10}", 10 * " ")
 
 
 def warmup(options: argparse.Namespace) -> None:
-    """Compile by training: whatever kernels the trainings need, and no list of them to keep in step."""
+    """Compile by training: whatever kernels trainings and predictions need, and no list of them to keep in step."""
     import numpy as np
 
     import fastfc
+    from fastfc.kernels.fused.jit import cache_folder
     from fastfc.settings import DTYPES
 
-    X = np.zeros((4, 8), np.uint8)
+    data = np.zeros((4, 32), np.uint8), np.arange(4) % 2
     seconds = 0.0
     for dtype in DTYPES:
-        for kernel in ("sparse", "dense"):
-            result = fastfc.train((X, np.arange(4) % 2), hidden=(4, 4), epochs=1, dtype=dtype, input_kernel=kernel)
-            seconds += result.compile_seconds
-    print(f"kernels compiled in {seconds:.1f} s")
+        seconds += fastfc.train(data, data, hidden=(4,), epochs=1, dtype=dtype).compile_seconds
+    folder = cache_folder()
+    kept = f"kept in {folder}" if folder else "but not kept: no folder can be written"
+    _print(f"kernels ready in {seconds:.1f} s, {kept}")
 
 
 def reproduce(options: argparse.Namespace) -> None:
@@ -185,10 +191,30 @@ def reproduce(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
+    import numpy as np
+
     import fastfc
 
+    chosen = {"threads": options.threads, "seed": options.seed}
     data = _load(options.data)
-    print(fastfc.compare(data=data, epochs=1, threads=options.threads, seed=options.seed))
+    rng = np.random.default_rng(options.seed)
+    dense = rng.standard_normal(data.X.shape, dtype=np.float32), data.y
+    images = fastfc.compare(data, **chosen)
+    print(f"{images}\n\nThe same shapes, input without zeros")
+    print(f"{fastfc.compare(dense, **chosen)}\n")
+    X = _held_out(data)[0]
+    print(f"{'backend':10}{'predict 1':>14}{f'predict {len(X):,}':>20}")
+    for result in images.results:
+        one, all_ = (_seconds(result.model.predict, part) for part in (X[:1], X))
+        print(f"{result.backend:10}{1e6 * one:11.1f} us{1e3 * all_:17.2f} ms")
+
+
+def _seconds(function: Callable[[Any], Any], argument: Any) -> float:
+    """Median time of a call, over rounds of about 0.1 s."""
+    timer = timeit.Timer(lambda: function(argument))
+    calls, seconds = timer.autorange()
+    calls = max(1, round(0.1 * calls / seconds))
+    return statistics.median(timer.repeat(repeat=7, number=calls)) / calls
 
 
 def plot(options: argparse.Namespace) -> None:
@@ -276,5 +302,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _print(text: str) -> None:
-    print(textwrap.fill(text, WIDTH - 1, subsequent_indent="  ", **WRAP))
+def _print(text: str, first: str = "", rest: str = "  ") -> None:
+    """`text` in lines of less than 80 columns, that begin with `first` and `rest`."""
+    wrapper = textwrap.TextWrapper(WIDTH - 1, first, rest, break_on_hyphens=False, break_long_words=False)
+    print(wrapper.fill(text))

@@ -35,7 +35,8 @@ class Progress:
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=epochs * samples, unit="sample", unit_scale=True, leave=False, dynamic_ncols=True)
+            shape = {"unit": "sample", "unit_scale": True, "leave": False, "dynamic_ncols": True}
+            self._bar = tqdm(desc="compiling", total=epochs * samples, **shape)
 
     def on_steps(self, epoch: int, samples_done: int, samples: int, losses: Sequence[float]) -> None:
         """After some steps: `samples_done` of `samples` in this epoch (1-based), and the mean loss of each step."""

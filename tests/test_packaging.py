@@ -79,6 +79,13 @@ def test_every_public_name_exists(tmp_path: Path) -> None:
     assert int(count) > 4
 
 
+@pytest.mark.parametrize("first", ["train", "compare", "TrainResult", "Network"])
+def test_public_functions_stay_functions_whatever_is_used_first(first: str, tmp_path: Path) -> None:
+    """Importing the module fastfc.train must not put it in the place of the function."""
+    code = f"import fastfc as f; f.{first}; print(*(isinstance(x, type(lambda: 0)) for x in (f.train, f.compare, f.load)))"
+    assert python(code, tmp_path) == "True True True"
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize("target", ["train", "test", "lint", "bench", "peers", "reproduce", "soak", "clean"])
 def test_make_knows_the_target(target: str) -> None:
