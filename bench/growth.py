@@ -12,7 +12,7 @@ from bench.workers import Log, Measured, measure
 from bench.workloads import GROWTH_BATCH, GROWTH_DENSITY, GROWTH_HIDDEN, GROWTH_ROWS, MNIST, NORMAL, Entry, Workload
 
 FLAT = 0.10
-WORK = 30e9  # dense FLOPs a repeat at least, where the number of rows is free
+WORK = 60e9  # dense FLOPs a repeat, where the number of rows is free
 
 
 def sweeps(quick: bool) -> Iterator[tuple[str, float, Workload]]:
@@ -29,10 +29,10 @@ def sweeps(quick: bool) -> Iterator[tuple[str, float, Workload]]:
 
 
 def sized(workload: Workload, quick: bool, at_least: int = 0) -> Workload:
-    """As many whole batches as make WORK, at most 60,000 rows."""
+    """As many whole batches as make WORK, at most 60,000 rows; fewer where small batches make the steps dear."""
     assert workload.batch is not None
     a_row = workload.flops / workload.rows
-    rows = min(60_000, max(at_least, int(WORK / a_row)))
+    rows = min(60_000, max(at_least, int(WORK / a_row * min(1, workload.batch / 32))))
     return replace(workload, rows=min(rows, 4096) if quick else rows // workload.batch * workload.batch)
 
 
@@ -70,12 +70,18 @@ def seconds(points: list[dict[str, Any]], sweep: str | None, name: str) -> list[
     return [(p, p["entries"][name]["median"]) for p in chosen if "median" in p["entries"].get(name, {})]
 
 
+def missing(points: list[dict[str, Any]]) -> str:
+    """Why not everything was measured."""
+    errors = [entry["error"] for point in points for entry in point["entries"].values() if "error" in entry]
+    return errors[0] if errors else "not all sizes were measured"
+
+
 def flat(points: list[dict[str, Any]]) -> Verdict:
     """The largest departure of the time a sample from that of 60,000 rows."""
     text = f"time a sample +-{100 * FLAT:g} %, {GROWTH_ROWS[0]:,} to {GROWTH_ROWS[-1]:,} rows"
     times = {p["rows"]: t / p["rows"] for p, t in seconds(points, "rows", "fastfc")}
     if set(times) != set(GROWTH_ROWS):
-        return Verdict(text, None, note=f"measured: {', '.join(map(str, sorted(times))) or 'none'}")
+        return Verdict(text, None, note=missing(points))
     worst = max((t / times[60_000] - 1 for t in times.values()), key=abs)
     return Verdict(text, 100 * worst, "%", abs(worst) <= FLAT)
 
@@ -87,7 +93,7 @@ def never_slower(points: list[dict[str, Any]]) -> Verdict:
     own = [(p, t) for p, t in seconds(points, None, "fastfc") if id(p) in numpy]
     leads = [(numpy[id(p)] / t, f"{p['sweep']} {p['value']:g}") for p, t in own]
     if not leads:
-        return Verdict(text, None, note="nothing measured")
+        return Verdict(text, None, note=missing(points))
     least, where = min(leads)
     return Verdict(text, least, passed=least >= 1, note=f"smallest lead at {where}")
 
@@ -102,6 +108,6 @@ def crossover(points: list[dict[str, Any]]) -> Verdict:
         if p["value"] in sparse and p["value"] in dense
     ]
     if not losses:
-        return Verdict(text, None, note="nothing measured")
+        return Verdict(text, None, note=missing(points))
     worst, share = max(losses)
     return Verdict(text, worst, passed=worst <= 1.1, note=f"worst at density {share:g}")

@@ -121,9 +121,9 @@ def one_thread(entry: Entry) -> Entry:
 
 
 MNIST = Workload()
-NORMAL = replace(MNIST, data="normal")
+NORMAL = replace(MNIST, data="normal", lr=0.01)
 STANDARDISED = replace(MNIST, data="standardised")
-MIDDLE = Workload((784, 1024, 1024, 10), data="normal", rows=12_800)
+MIDDLE = Workload((784, 1024, 1024, 10), data="normal", rows=12_800, lr=0.01)
 WIDE = Workload((784, 2048, 2048, 10), data="normal", rows=5_120, batch=256, lr=0.01)
 SAMPLEWISE = Workload((784, 100, 50, 10), rows=2_000, batch=1, activation="tanh", output_activation="tanh", loss="mse",
                       lr=0.1, momentum=0.0)  # fmt: skip
