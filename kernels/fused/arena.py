@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from itertools import pairwise
 
 import numpy as np
 from fastfc.kernels.fused import dense, sparse
 from fastfc.kernels.fused.jit import inline
 from fastfc.kernels.fused.parallel import aligned, view, view_rows
-from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
+from fastfc.kernels.fused.vector import VECTOR_BYTES, WORDS, lanes
 from fastfc.kernels.plan import Plan
 
 ONE = np.int64(1)
+PAGE = 4096
 # Columns of `layout`, one row for each layer of weights: sizes, then offsets into the arena.
-# W, V (fan_in, padded) weights and velocity; T (fan_out, padded fan_in) the weights transposed; B, U, H (1, padded) bias, its
+# W, V (fan_in, padded) weights and velocity; T (padded, padded fan_in) the weights transposed; B, U, H (1, padded) bias, its
 # velocity and gradient; A, D (rows, padded) activations and deltas; G (fan_in, padded) gradient, where a batch has parts.
 FAN_IN, FAN_OUT, PADDED, ACTIVATION, W, V, T, B, U, H, A, D, G = np.arange(
     13
@@ -36,16 +38,22 @@ def transposed_weights(arena, layout, layer):
     return view(arena, layout[layer, T], layout[layer, FAN_OUT], layout[layer - 1, PADDED])
 
 
+# Scratch memory of integers, one row for each thread; `sparse.Work` says what for.
+ThreadMemory = namedtuple("ThreadMemory", "index packed_words words starts")
+
+
 @inline
-def sparse_work(arena, offset, features, listed, index, starts):
-    """The scratch memory of one thread in the sparse first layer; `place_work` says how much."""
+def sparse_work(arena, offset, features, thread, memory):
+    """The scratch memory of one thread in the sparse first layer; that of floats is in the arena, from `offset` on."""
     wide = features + VECTOR_BYTES
     return sparse.Work(
-        index,
+        memory.index[thread],
         view(arena, offset, sparse.GROUP, features),
         view(arena, offset + sparse.GROUP * wide, sparse.GROUP, wide),
-        view(arena, offset + 2 * sparse.GROUP * wide, listed, sparse.GROUP),
-        starts,
+        view(arena, offset + 2 * sparse.GROUP * wide, memory.packed_words.shape[1], sparse.GROUP),
+        memory.packed_words[thread],
+        memory.words[thread],
+        memory.starts[thread],
     )
 
 
@@ -76,24 +84,29 @@ class Arena:
         self.layout = np.zeros((len(plan.layers) - 1, 13), np.int64)
         before = 0
         for l, (fan_in, fan_out) in enumerate(pairwise(plan.layers)):
-            padded = -(-fan_out // padding) * padding
+            padded = _round_up(fan_out, padding)
+            if padded * self.dtype.itemsize % PAGE == 0:  # rows a page apart would share few sets of the caches
+                padded += padding
             row = self.layout[l]
             row[[FAN_IN, FAN_OUT, PADDED, ACTIVATION]] = fan_in, fan_out, padded, plan.activations[l]
-            row[[W, B, A]] = [self.place(n * padded) for n in (fan_in, 1, rows)]
+            row[[W, B, A]] = [self.place(n * padded) for n in (_round_up(fan_in, padding), 1, rows)]
             if training:
                 row[[V, U, H, D]] = [self.place(n * padded) for n in (fan_in, 1, 1, rows)]
-                row[T], row[G] = self.place(fan_out * before), self.place(fan_in * padded * parts)
+                row[T], row[G] = self.place(padded * before), self.place(fan_in * padded * parts)
             before = padded
-        self.listed = sparse.LISTS * batch + 1
-        wide = features + VECTOR_BYTES
-        self.work = [self.place(2 * sparse.GROUP * wide + self.listed * sparse.GROUP) for _ in range(threads)]
-        self.index = np.zeros((max(threads, 1), max(wide, self.listed)), np.int32)
-        self.starts = np.zeros((max(threads, 1), sparse.LISTS + 1), np.int64)
+        wide, listed = features + VECTOR_BYTES, sparse.LISTS * batch + WORDS
+        self.work = [self.place(2 * sparse.GROUP * wide + listed * sparse.GROUP) for _ in range(threads)]
+        self.thread_memory = ThreadMemory(
+            np.zeros((threads, max(wide, listed)), np.int32),
+            np.zeros((threads, listed), np.uint32),
+            np.zeros((threads, sparse.PANEL // sparse.GROUP, _round_up(batch, WORDS) + WORDS), np.uint32),
+            np.zeros((threads, sparse.LISTS + 1), np.int64),
+        )
 
     def place(self, count: int) -> int:
         """The offset of `count` numbers that begin on a cache line."""
         offset = self.size
-        self.size += -(-count // 16) * 16
+        self.size += _round_up(count, 16)
         return offset
 
     def allocate(self) -> None:
@@ -104,3 +117,7 @@ class Arena:
         of = layer - 1 if what == T else layer
         offset, padded = self.layout[layer, what], self.layout[of, PADDED]
         return self.memory[offset : offset + rows * padded].reshape(rows, padded)[:, : self.layout[of, FAN_OUT]]
+
+
+def _round_up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit

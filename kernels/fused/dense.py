@@ -9,7 +9,7 @@ import numpy as np
 from fastfc.kernels.fused.activations import activate, chain
 from fastfc.kernels.fused.jit import inline, kernel
 from fastfc.kernels.fused.parallel import fill
-from fastfc.kernels.fused.vector import DENSE_TILES, VECTOR_BYTES, dense_tile, dense_update_tile
+from fastfc.kernels.fused.vector import DENSE_TILES, VECTOR_BYTES, dense_tile, dense_update_tile, transpose_block
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]
@@ -53,6 +53,15 @@ def backward(delta, weights_t, a, activation, out):
     fill(out, out.dtype.type(0))
     multiply(delta, STRAIGHT, weights_t, out)
     chain(a, out, activation)
+
+
+@inline
+def transpose(weights, start, stop, out):
+    """out[:, start:stop] = weights[start:stop]^T; both have room for whole blocks of lanes x lanes beyond their ends."""
+    lanes = VECTOR_BYTES // weights.itemsize
+    for i in range(start, stop, lanes):
+        for j in range(0, weights.shape[1], lanes):
+            transpose_block(weights, i, j, out)
 
 
 @kernel

@@ -42,10 +42,12 @@ from fastfc.kernels.fused.arena import (
 from fastfc.kernels.fused.jit import inline, kernel
 from fastfc.kernels.fused.momentum import step
 from fastfc.kernels.fused.parallel import aligned, barrier, fill, share, view, view_rows
+from fastfc.kernels.fused.vector import VECTOR_BYTES
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
 
 Arrays = list[np.ndarray]
 NEVER = 1 << 62
+LANES = VECTOR_BYTES // 4  # rows of weights are divided in multiples of it, so that each thread transposes whole blocks
 CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
 
 
@@ -89,10 +91,8 @@ def update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, ro
         before = view_rows(x, 0, rows) if l == 0 else matrix(arena, layout, l - 1, A, rows)
         dense.update(before[:, lo:hi], delta, earlier, weights, velocity, rule)
     if l > 0 and last:
-        weights_t = transposed_weights(arena, layout, l)
-        for i in range(hi - lo):
-            for j in range(layout[l, FAN_OUT]):
-                weights_t[j, lo + i] = weights[i, j]
+        whole = matrix(arena, layout, l, W, layout[l, FAN_IN])
+        dense.transpose(whole, lo, hi, transposed_weights(arena, layout, l))
 
 
 @inline
@@ -155,7 +155,7 @@ def run(
     features, outputs, n = codes.shape[1], layout[-1, FAN_OUT], order.size
     x, target = view(arena, places[0], chunk, features), view(arena, places[1], chunk, outputs)
     zeros = view(arena, places[2], ONE, layout[:, PADDED].max())
-    work = sparse_work(arena, places[4 + thread], features, memory.listed, memory.index[thread], memory.starts[thread])
+    work = sparse_work(arena, places[4 + thread], features, thread, memory.work)
     own_rules = rules[thread]
     one = arena.dtype.type(1)
     passed = 0
@@ -191,7 +191,9 @@ def run(
             first, last = part == begin, part + chunk >= end
             ones = view(arena, places[3], rows, ONE)
             for l in range(layout.shape[0]):
-                lo, hi = (split[thread], split[thread + 1]) if l == 0 else share(layout[l, FAN_IN], 8, thread, threads)
+                lo, hi = (
+                    (split[thread], split[thread + 1]) if l == 0 else share(layout[l, FAN_IN], LANES, thread, threads)
+                )
                 update_weights(
                     arena, layout, l, x, codes, scale, is_sparse, first, last, rows, own_rules, lo, hi, zeros, work
                 )
@@ -204,8 +206,8 @@ def run(
 # X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
 Data = namedtuple("Data", "X csr labels targets")
 Csr = namedtuple("Csr", "data indices indptr")
-# What threads share beside the arena: codes (chunk, features) the batch as it is stored; index and starts for `sparse.Work`.
-Memory = namedtuple("Memory", "codes index starts listed")
+# What there is beside the arena: codes (chunk, features), the batch as it is stored, and scratch memory for each thread.
+Memory = namedtuple("Memory", "codes work")
 
 
 class Trainer:
@@ -250,9 +252,7 @@ class Trainer:
             np.array([rules] * threads, dtype),
             np.array([share.py_func(features, 8, t, threads)[0] for t in range(threads)] + [features]),
             _data(X, targets, outputs, dtype),
-            Memory(
-                aligned(chunk * features, X.dtype).reshape(chunk, features), arena.index, arena.starts, arena.listed
-            ),
+            Memory(aligned(chunk * features, X.dtype).reshape(chunk, features), arena.thread_memory),
         )
         self._fill(weights, biases, velocities)
         self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None

@@ -17,11 +17,11 @@ SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the
 
 
 @kernel
-def run(thread, threads, arena, layout, places, scale, is_sparse, X, order, codes, index, starts, listed, out):
+def run(thread, threads, arena, layout, places, scale, is_sparse, X, order, codes, memory, out):
     """out[i] = what the network gives for X[i], for this thread's share of the samples; order = 0, 1, ... n - 1."""
     features, outputs = X.shape[1], layout[-1, FAN_OUT]
     x = view(arena, places[0], threads * CHUNK, features)
-    work = sparse_work(arena, places[1 + thread], features, listed, index[thread], starts[thread])
+    work = sparse_work(arena, places[1 + thread], features, thread, memory)
     begin, end = share(order.size, CHUNK, thread, threads)
     for part in range(begin, end, CHUNK):
         lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
@@ -71,9 +71,7 @@ class Predictor:
             X,
             np.arange(n),
             codes,
-            arena.index,
-            arena.starts,
-            arena.listed,
+            arena.thread_memory,
             out,
         )
         if threads == 1:

@@ -11,18 +11,22 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+import numpy as np
 from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.batch import multiply_by
 from fastfc.kernels.fused.dense import STRAIGHT
 from fastfc.kernels.fused.jit import inline, kernel
-from fastfc.kernels.fused.parallel import fill, view_rows
+from fastfc.kernels.fused.parallel import fill, flat, view_rows
 from fastfc.kernels.fused.vector import (
     GATHER_TILES,
     VECTOR_BYTES,
+    WORDS,
     gather_tile,
     gather_update_tile,
     pack_columns,
     pack_four,
+    pack_words,
+    transpose_words,
 )
 
 GROUP, WIDTH = GATHER_TILES[0]
@@ -32,8 +36,10 @@ LISTS = PANEL // GROUP + GROUP  # groups in a panel, and single features at its 
 L1_BYTES = 32 * 1024  # of delta that stay in the L1 cache while a panel's features pass
 
 # What a thread needs beside its data: index (int32) for a sample's features or a panel's samples; x and packed (GROUP, >= fan_in)
-# for samples as floats, whole and without zeros; listed (LISTS * batch + 1, GROUP) for a panel's; starts (LISTS + 1,).
-Work = namedtuple("Work", "index x packed listed starts")
+# for samples as floats, whole and without zeros; listed (LISTS * batch + WORDS, GROUP) for a panel's, and packed_words (as many,
+# uint32) for the same as bytes; words (PANEL / GROUP, > batch + WORDS) for a panel transposed; starts (LISTS + 1,).
+Work = namedtuple("Work", "index x packed listed packed_words words starts")
+BY_WORDS = VECTOR_BYTES == 64  # whether there are instructions for what pack_words does
 
 
 @kernel
@@ -61,13 +67,13 @@ def forward(codes, scale, weights, bias, activation, out, work):
 
 
 @inline
-def list_samples(codes, j, rows, scale, index, packed, count):
+def list_samples(codes, j, rows, scale, work, count):
     """List the samples that are non-zero in any of the features j to j + rows, behind the `count` that are there."""
-    if rows == GROUP:
-        for i in range(codes.shape[0]):
+    index, packed = work.index, work.listed
+    for i in range(codes.shape[0]):
+        if rows == GROUP:
             count = pack_four(codes, i, j, scale, index, packed, count)
-    else:
-        for i in range(codes.shape[0]):
+        else:
             index[count] = i
             packed[count, 0] = scale[0] * scale.dtype.type(codes[i, j])
             count += codes[i, j] != 0
@@ -75,14 +81,51 @@ def list_samples(codes, j, rows, scale, index, packed, count):
 
 
 @inline
-def list_panel(codes, j, rows, scale, index, packed, starts):
+def list_panel(codes, j, rows, scale, work):
     """List the samples of all groups of the features j to j + rows: those of group g from starts[g] to starts[g + 1]."""
+    starts = work.starts
     g, q = 0, 0
     starts[0] = 0
     while q < rows:
         height = GROUP if rows - q >= GROUP else 1
-        starts[g + 1] = list_samples(codes, j + q, height, scale, index, packed, starts[g])
+        starts[g + 1] = list_samples(codes, j + q, height, scale, work, starts[g])
         g, q = g + 1, q + height
+
+
+@inline
+def list_whole_panel(codes, j, scale, work):
+    """As list_panel, for PANEL features of one byte: a group is a 32-bit word, and transposed, WORDS samples are a vector."""
+    starts, words = work.starts, work.words
+    batch = codes.shape[0]
+    whole = batch // WORDS * WORDS
+    for i in range(0, whole, WORDS):
+        transpose_words(codes, i, j, words)
+    for g in range(PANEL // GROUP):
+        for i in range(whole, batch):
+            word = np.uint32(0)
+            for q in range(GROUP):
+                word |= np.uint32(codes[i, j + GROUP * g + q]) << np.uint32(8 * q)
+            words[g, i] = word
+        for i in range(batch, whole + WORDS):
+            words[g, i] = 0
+    count = 0
+    starts[0] = 0
+    for g in range(PANEL // GROUP):
+        for i in range(0, batch, WORDS):
+            count = pack_words(words, g, i, work.index, work.packed_words, count)
+        starts[g + 1] = count
+    values, codes_of = flat(work.listed), work.packed_words.view(np.uint8)
+    for k in range(GROUP * count):
+        values[k] = scale[0] * codes_of[k]
+
+
+@inline
+def is_idle(gradient, rule):
+    """Whether a weight without gradient stays where it is: no momentum, no L2, and nothing from earlier parts of the batch."""
+    idle = gradient.shape[0] == 1 and rule[0] == 0 and rule[1] == 0 and rule[4] == 0
+    for j in range(gradient.shape[1]):
+        idle = idle and gradient[0, j] == 0
+    return idle
 
 
 @kernel
@@ -99,29 +142,34 @@ def update(codes, scale, delta, gradient, weights, velocity, rule, work):
     vectors = delta.shape[1] // lanes
     most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
     tiles = (vectors + most - 1) // most
+    idle = is_idle(gradient, rule)
     for j in range(0, weights.shape[0], PANEL):
         rows = min(PANEL, weights.shape[0] - j)
-        list_panel(codes, j, rows, scale, index, packed, starts)
+        if BY_WORDS and rows == PANEL and codes.itemsize == 1:
+            list_whole_panel(codes, j, scale, work)
+        else:
+            list_panel(codes, j, rows, scale, work)
         for t in range(tiles):
             first = vectors * t // tiles
             width = vectors * (t + 1) // tiles - first
             g, q = 0, 0
             while q < rows:
                 height = GROUP if rows - q >= GROUP else 1
-                gather_update_tile(
-                    packed,
-                    index,
-                    starts[g],
-                    starts[g + 1],
-                    j + q,
-                    delta,
-                    gradient,
-                    every,
-                    weights,
-                    velocity,
-                    rule,
-                    first * lanes,
-                    height,
-                    width,
-                )
+                if not (idle and starts[g] == starts[g + 1]):
+                    gather_update_tile(
+                        packed,
+                        index,
+                        starts[g],
+                        starts[g + 1],
+                        j + q,
+                        delta,
+                        gradient,
+                        every,
+                        weights,
+                        velocity,
+                        rule,
+                        first * lanes,
+                        height,
+                        width,
+                    )
                 g, q = g + 1, q + height

@@ -49,6 +49,9 @@ DENSE_TILES = ((8, 3), (2, 3), (1, 3)) if REGISTERS == 32 else ((4, 3), (2, 3), 
 GATHER_TILES = ((4, 6), (1, 14)) if REGISTERS == 32 else ((4, 3), (1, 12))
 
 
+WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
+
+
 def lanes(dtype) -> int:
     """Elements of `dtype` in one vector register."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize
@@ -89,19 +92,16 @@ class _Vectors:
             first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
         )
 
+    def shuffle(self, a, b, lanes):
+        """The lanes of a, then those of b, that `lanes` numbers."""
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, self.lanes), lanes))
+
     def prefetch(self, address, vector=0):
         """Begin to fetch a vector's cache line, to be written soon."""
         pointer = self._pointer(address, vector * VECTOR_BYTES, I8)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
         self.builder.call(function, [pointer, I32(1), I32(3), I32(1)])
-
-    def compress(self, value, chosen):
-        """The chosen lanes of `value` moved to the front, in their order; what follows them is undefined."""
-        flags, kind = chosen.type, value.type
-        name = f"llvm.experimental.vector.compress.v{self.lanes}{'i32' if kind.element == I32 else f'f{8 * self.size}'}"
-        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(kind, [kind, flags, kind]), name)
-        return self.builder.call(function, [value, chosen, ir.Constant(kind, ir.Undefined)])
 
     def fma(self, a, b, c):
         """a * b + c, in one rounding where the CPU can, otherwise in two: a library call would be 50 times slower."""
@@ -111,6 +111,15 @@ class _Vectors:
         module = self.builder.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(self.type, [self.type] * 3), name)
         return self.builder.call(function, [a, b, c])
+
+
+def _compress(builder, value, chosen):
+    """The chosen lanes of `value` moved to the front, in their order; what follows them is undefined."""
+    kind = value.type
+    suffix = {I32: "i32", ir.FloatType(): "f32", ir.DoubleType(): "f64"}[kind.element]
+    name = f"llvm.experimental.vector.compress.v{kind.count}{suffix}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, chosen.type, kind]), name)
+    return builder.call(function, [value, chosen, ir.Constant(kind, ir.Undefined)])
 
 
 def _loop(builder, count, sums, body):
@@ -408,13 +417,83 @@ def pack_columns(typingctx, x, index, packed):
                 ascending, builder.shuffle_vector(numbers, numbers, ir.Constant(integers, [0] * v.lanes))
             )
             at = builder.inttoptr(a.address("index", so_far), integers.as_pointer())
-            builder.store(v.compress(numbers, chosen), at).align = 4
+            builder.store(_compress(builder, numbers, chosen), at).align = 4
             for r, row in enumerate(rows):
-                v.store(v.compress(row, chosen), a.address("packed", I64(r), so_far))
+                v.store(_compress(builder, row, chosen), a.address("packed", I64(r), so_far))
             builder.store(builder.add(so_far, builder.zext(builder.ctpop(mask), I64)), count)
         return builder.load(count)
 
     return _intrinsic(names, (x, index, packed), emit, types.int64)
+
+
+def _transposed(v, rows):
+    """The rows of a square of vectors, as the columns: halves of blocks of 2, 4, 8 ... rows and columns change places."""
+    rows, distance = list(rows), 1
+    while distance < v.lanes:
+        low = [lane - distance + v.lanes if lane & distance else lane for lane in range(v.lanes)]
+        high = [lane + v.lanes if lane & distance else lane + distance for lane in range(v.lanes)]
+        for r in range(v.lanes):
+            if not r & distance:
+                upper, lower = rows[r], rows[r + distance]
+                rows[r], rows[r + distance] = v.shuffle(upper, lower, low), v.shuffle(upper, lower, high)
+        distance *= 2
+    return rows
+
+
+@intrinsic
+def transpose_block(typingctx, x, i, j, out):
+    """out[j : j + lanes, i : i + lanes] = x[i : i + lanes, j : j + lanes]^T, in registers."""
+    names = ("x", "i", "j", "out")
+
+    def emit(builder, a):
+        v = _Vectors(builder, a.element("x"))
+        rows = [v.load(a.address("x", builder.add(a["i"], I64(r)), a["j"])) for r in range(v.lanes)]
+        for r, row in enumerate(_transposed(v, rows)):
+            v.store(row, a.address("out", builder.add(a["j"], I64(r)), a["i"]))
+
+    return _intrinsic(names, (x, i, j, out), emit)
+
+
+@intrinsic
+def transpose_words(typingctx, codes, i, j, out):
+    """out[g, i + r] = the four bytes codes[i + r, j + 4 g : j + 4 g + 4], for g and r below WORDS; out uint32."""
+    names = ("codes", "i", "j", "out")
+
+    def emit(builder, a):
+        v = _Vectors(builder, ir.FloatType())  # only moved about: what the bits mean does not matter
+        rows = [v.load(a.address("codes", builder.add(a["i"], I64(r)), a["j"])) for r in range(v.lanes)]
+        for g, row in enumerate(_transposed(v, rows)):
+            v.store(row, a.address("out", I64(g), a["i"]))
+
+    return _intrinsic(names, (codes, i, j, out), emit)
+
+
+@intrinsic
+def pack_words(typingctx, words, g, i, index, packed, count):
+    """List the columns of words[g, i : i + WORDS], within the row, that are not 0, and return the new count.
+
+    Their numbers go to index, and they themselves to packed, from entry `count` on, where room for WORDS is needed.
+    words, packed uint32; index int32.
+    """
+    names = ("words", "g", "i", "index", "packed", "count")
+
+    def emit(builder, x):
+        numbers, flags = ir.VectorType(I32, WORDS), ir.IntType(WORDS)
+
+        def splat(value):
+            one = builder.insert_element(ir.Constant(numbers, ir.Undefined), builder.trunc(value, I32), I32(0))
+            return builder.shuffle_vector(one, one, ir.Constant(numbers, [0] * WORDS))
+
+        lane = builder.add(splat(x["i"]), ir.Constant(numbers, list(range(WORDS))))
+        loaded = builder.load(builder.inttoptr(x.address("words", x["g"], x["i"]), numbers.as_pointer()))
+        loaded.align = 4
+        some = builder.icmp_unsigned("!=", loaded, ir.Constant(numbers, None))
+        for name, value in (("index", lane), ("packed", loaded)):
+            kept = _compress(builder, value, some)
+            builder.store(kept, builder.inttoptr(x.address(name, x["count"]), numbers.as_pointer())).align = 4
+        return builder.add(x["count"], builder.zext(builder.ctpop(builder.bitcast(some, flags)), I64))
+
+    return _intrinsic(names, (words, g, i, index, packed, count), emit, types.int64)
 
 
 @intrinsic
