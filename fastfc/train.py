@@ -4,107 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from typing import Any, Unpack
 
 import numpy as np
 
 from fastfc.backend import blas_threads, check_threads, load_backend
 from fastfc.data import Dataset, load_data
-from fastfc.density import choose_input_kernel
+from fastfc.density import background_of, choose_input_kernel
 from fastfc.errors import DivergenceError, InvalidType, invalid
-from fastfc.initializers import check_init
+from fastfc.initializers import check_init, initialize
+from fastfc.interrupts import Interrupts, deferred_interrupts
 from fastfc.network import PIXEL, Network
+from fastfc.results import EpochRecord, TrainResult, json_settings
 from fastfc.schedules import learning_rates
-from fastfc.settings import Settings, SettingsDict, number, whole
+from fastfc.settings import Settings, SettingsDict, number, one_of, whole
 from fastfc.validation import check_inputs, check_targets, is_csr
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
+MOST_SHIFT = np.iinfo(np.int8).max
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of a training.
-
-    epoch    1-based
-    loss     mean over the samples as they were trained on (nats, or squared error), without the L2 penalty
-    penalty  weight_decay / 2 * sum(w²) at the end of the epoch
-    test_loss, test_accuracy   at the end of the epoch; None without test data
-    lr       learning rate of the last step
-    seconds  of training; evaluation is not counted
-    """
-
-    epoch: int
-    loss: float
-    penalty: float
-    test_loss: float | None
-    test_accuracy: float | None
-    lr: float
-    seconds: float
-
-
-@dataclass
-class TrainResult:
-    """What a training gives.
-
-    model            the trained Network
-    history          one EpochRecord an epoch
-    train_seconds    of training: making the state, and all epochs; without compiling, checking and evaluating
-    compile_seconds  until the kernels were ready: compiled, or read from the cache
-    threads          that computed
-    input_kernel     "sparse" or "dense" first layer, and input_kernel_reason why
-    interrupted      whether Ctrl-C or max_seconds ended it early: the model is what it was then
-    """
-
-    model: Network
-    settings: Settings
-    backend: str
-    threads: int
-    seed: int
-    data_name: str
-    input_kernel: str
-    input_kernel_reason: str
-    history: list[EpochRecord] = field(default_factory=list)
-    train_seconds: float = 0.0
-    compile_seconds: float = 0.0
-    interrupted: bool = False
-
-    @property
-    def dtype(self) -> str:
-        return self.settings.dtype
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """After the last epoch; None without test data."""
-        return self.history[-1].test_accuracy if self.history else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the parameters, as JSON can hold it."""
-        from fastfc.info import versions
-
-        return {
-            "backend": self.backend,
-            "dtype": self.dtype,
-            "threads": self.threads,
-            "layers": list(self.model.layers),
-            "data": self.data_name,
-            "seed": self.seed,
-            "input_kernel": self.input_kernel,
-            "input_kernel_reason": self.input_kernel_reason,
-            "history": [asdict(record) for record in self.history],
-            "test_accuracy": self.test_accuracy,
-            "train_seconds": self.train_seconds,
-            "compile_seconds": self.compile_seconds,
-            "interrupted": self.interrupted,
-            "settings": _json_settings(self.settings),
-            "versions": versions(),
-        }
 
 
 def train(
@@ -133,30 +56,38 @@ def train(
     backend           "numba", compiled, or "numpy", the reference; both give the same up to rounding
     threads           how many threads compute; None: one for each core. The result does not depend on it with "numba"
     seed              of the initial weights, the order of the samples and the shifts: the same for both backends
-    network           a Network to start from, which is not changed; layers, activations, loss and dtype are then its own
+    network           a Network to start from, which is not changed; layers, activations, loss and dtype are then its own,
+                      and settings that contradict it are refused
     progress          print a line an epoch, and on a terminal show a bar
     on_epoch          is called with each EpochRecord
     on_steps          is called with (epoch, samples done, samples, [mean loss of each step since the last call]), every
                       `steps_a_call` steps, or some ten times a second
     max_seconds       of training, after which it ends as with Ctrl-C
-    on_interrupt      "return" the model so far, with `interrupted` set, or "raise" KeyboardInterrupt
-    checkpoint        folder for a checkpoint after each `every` epochs; if it has one, training goes on from there, and
-                      ends with the very weights that it would have had uninterrupted
+    on_interrupt      what Ctrl-C does once training has begun: "return" the model so far, with `interrupted` set, or
+                      "raise" KeyboardInterrupt
+    checkpoint        folder for a checkpoint before the first epoch and after each `every` epochs; if it has one, training
+                      goes on from there, and ends with the very weights that it would have had uninterrupted
     settings          the fields of `fastfc.settings.Settings`
 
     Raises InvalidArgument or InvalidType for what cannot be used, before anything is computed; DataError for data that
     cannot be read; DivergenceError as soon as a loss is not finite.
     """
-    chosen, dataset = _settings_and_data(recipe, data, test_data, settings)
     whole("seed", seed, 0)
     whole("every", every, 1)
+    if steps_a_call is not None:
+        whole("steps_a_call", steps_a_call, 1)
     if max_seconds is not None:
         number("max_seconds", max_seconds, above=0)
-    if on_interrupt not in ("return", "raise"):
-        raise invalid("on_interrupt", repr(on_interrupt), "'return' or 'raise'")
+    one_of("on_interrupt", on_interrupt, ("return", "raise"))
+    for what, function in (("on_epoch", on_epoch), ("on_steps", on_steps)):
+        if function is not None and not callable(function):
+            raise InvalidType(f"{what}: given {function!r}, expected a function")
+    if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+        raise InvalidType(f"checkpoint: given {checkpoint!r}, expected the name of a folder")
     threads = check_threads(threads)
     load_backend(backend)
-    run = _Run(chosen, dataset, backend, threads, seed, network)
+    chosen, dataset = _settings_and_data(recipe, data, test_data, network, settings)
+    run = _Run(chosen, dataset, backend, threads, int(seed), network)
     with ExitStack() as stack:
         if progress:
             from fastfc.progress import Progress
@@ -166,11 +97,11 @@ def train(
             bar = stack.enter_context(Progress(chosen.epochs, run.n))
             on_epoch, on_steps = _both(bar.on_epoch, on_epoch), _both(bar.on_steps, on_steps)
         stack.enter_context(blas_threads(backend, threads))
-        interrupts = stack.enter_context(_deferred_interrupt())
         run.prepare(checkpoint)
         stack.callback(run.trainer.close)
+        interrupts = stack.enter_context(deferred_interrupts())
         run.epochs(on_epoch, on_steps, steps_a_call, max_seconds, checkpoint, every, interrupts)
-    if run.result.interrupted and interrupts.came and on_interrupt == "raise":
+    if interrupts.came and on_interrupt == "raise":
         raise KeyboardInterrupt
     return run.result
 
@@ -186,14 +117,12 @@ class _Run:
         self.X = check_inputs(data.X, dtype)
         self.n, features = self.X.shape
         loss = settings.loss
-        self.targets, outputs = check_targets(
-            data.y, self.n, network.layers[-1] if network else settings.outputs, loss, dtype
-        )
+        self.targets, outputs = check_targets(data.y, self.n, settings.outputs, loss, dtype)
         self.test: tuple[Any, Any] | None = None
         if data.X_test is not None:
             X_test = check_inputs(data.X_test, dtype, "X of test_data", features)
-            check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, "y of test_data")
-            self.test = X_test, data.y_test
+            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, "y of test_data")
+            self.test = X_test, y_test
         if network is not None and network.layers[0] != features:
             raise invalid("network", f"{network.layers[0]} inputs", f"{features}, as many as the data has features")
         scale = PIXEL if settings.scale is None else settings.scale
@@ -212,8 +141,6 @@ class _Run:
             backend=backend,
         )
         if network is None:
-            from fastfc.initializers import initialize
-
             self.model.weights, self.model.biases = initialize(self.model.layers, settings.init, dtype, self.rng)
         self.settings = settings
         self.batch_size = min(settings.batch_size or self.n, self.n)
@@ -222,13 +149,14 @@ class _Run:
         self.losses = np.zeros(self.n, dtype)
         work = self.batch_size * sum(w.size for w in self.model.weights)
         self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
+        self.background = background_of(self.X)
         kernel, reason = (
-            choose_input_kernel(self.X, settings.input_kernel)
+            choose_input_kernel(self.X, settings.input_kernel, self.background)
             if backend == "numba"
             else ("dense", "NumPy multiplies all")
         )
         self.result = TrainResult(self.model, settings, backend, self.threads, seed, data.name, kernel, reason)
-        self.interrupted = False
+        self.count = 1
 
     def prepare(self, checkpoint: str | os.PathLike[str] | None) -> None:
         """Make the backend's state, from the checkpoint if there is one, and compile what is not compiled yet."""
@@ -237,7 +165,7 @@ class _Run:
         if checkpoint is not None:
             velocities = self._resume(checkpoint)
         trainer_class, _ = load_backend(self.result.backend)
-        plan = self.model.plan(self.settings, self.batch_size)
+        plan = replace(self.model.plan(self.settings, self.batch_size), background=self.background)
         start = time.perf_counter()
         self.trainer = trainer_class(
             plan,
@@ -253,7 +181,7 @@ class _Run:
         start = time.perf_counter()
         self.trainer.run(np.arange(self.n), self._no_shifts(), self.rates[: self.steps], self.losses, 0, 0)
         if self.test is not None:
-            self.model._outputs(self.test[0][:1])
+            self.model._outputs(self.test[0][:1], self.threads)
         self.result.compile_seconds = time.perf_counter() - start
 
     def epochs(
@@ -264,25 +192,31 @@ class _Run:
         max_seconds: float | None,
         checkpoint: str | os.PathLike[str] | None,
         every: int,
-        interrupts: _Interrupts,
+        interrupts: Interrupts,
     ) -> None:
         """All epochs that are left, or as many as time and Ctrl-C allow."""
         self.deadline = math.inf if max_seconds is None else max_seconds
         self.interrupts, self.on_steps, self.steps_a_call = interrupts, on_steps, steps_a_call
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
-            seconds = self._epoch(epoch)
+            seconds, whole_epoch = self._epoch(epoch)
             self.model.weights, self.model.biases, velocities = self.trainer.parameters()
-            if self.result.interrupted:
-                return
+            self._check_parameters(epoch)
+            if not whole_epoch:
+                break
             record = self._record(epoch, seconds)
             self.result.history.append(record)
             if on_epoch:
-                on_epoch(record)
-            if checkpoint is not None and (epoch % every == 0 or epoch == self.settings.epochs):
+                interrupts.call(on_epoch, record)
+            last = epoch == self.settings.epochs
+            if checkpoint is not None and (epoch % every == 0 or last):
                 self._save(checkpoint, epoch, velocities)
+            if interrupts.came or (self.result.interrupted and not last):
+                break
+            self.result.interrupted = False
+        self.result.interrupted |= interrupts.came
 
-    def _epoch(self, epoch: int) -> float:
-        """One epoch of training; its seconds."""
+    def _epoch(self, epoch: int) -> tuple[float, bool]:
+        """One epoch of training, or the part of it that time and Ctrl-C allow: its seconds, and whether it is whole."""
         start = time.perf_counter()
         before = self.result.train_seconds
         order = self.rng.permutation(self.n) if self.settings.shuffle else np.arange(self.n)
@@ -292,22 +226,23 @@ class _Run:
                 -self.settings.augment, self.settings.augment, (self.n, 2), np.int8, endpoint=True
             )
         rates = self.rates[(epoch - 1) * self.steps : epoch * self.steps]
-        done, count = 0, self.steps_a_call or min(8, self.steps)
+        done = 0
         while done < self.steps and not self.result.interrupted:
-            stop = min(done + count, self.steps)
+            stop = min(done + (self.steps_a_call or self.count), self.steps)
             began = time.perf_counter()
-            self.trainer.run(order, shifts, rates, self.losses, done, stop)
+            with np.errstate(all="ignore"):  # what is not finite is found in the losses
+                self.trainer.run(order, shifts, rates, self.losses, done, stop)
             took = time.perf_counter() - began
             self._check_divergence(epoch, done, stop, rates)
             if self.on_steps:
-                self.on_steps(epoch, min(stop * self.batch_size, self.n), self.n, self._step_losses(done, stop))
-            done = stop
+                losses = self._step_losses(done, stop)
+                self.interrupts.call(self.on_steps, epoch, min(stop * self.batch_size, self.n), self.n, losses)
             self.result.train_seconds = before + time.perf_counter() - start
             self.result.interrupted = self.interrupts.came or self.result.train_seconds >= self.deadline
-            if not self.steps_a_call:
-                left = min(SLICE_SECONDS, max(self.deadline - self.result.train_seconds, 0.01))
-                count = max(1, int((stop - done + count) * left / max(took, 1e-6)))
-        return time.perf_counter() - start
+            left = min(SLICE_SECONDS, max(self.deadline - self.result.train_seconds, 0.01))
+            self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
+            done = stop
+        return time.perf_counter() - start, done == self.steps
 
     def _check_divergence(self, epoch: int, start: int, stop: int, rates: np.ndarray) -> None:
         part = self.losses[start * self.batch_size : min(stop * self.batch_size, self.n)]
@@ -315,7 +250,7 @@ class _Run:
         if not finite.all():
             step = start + int(np.argmin(finite)) // self.batch_size
             raise DivergenceError(
-                f"loss: {part[~finite][0]} in epoch {epoch}, step {step + 1} of {self.steps}, at a learning rate of "
+                f"loss: given {part[~finite][0]} in epoch {epoch}, step {step + 1} of {self.steps}, at a learning rate of "
                 f"{rates[step]:.6g}, expected a finite number: a smaller lr may help"
             )
 
@@ -326,38 +261,62 @@ class _Run:
             for s in range(start, stop)
         ]
 
+    def _check_parameters(self, epoch: int) -> None:
+        """The last step may have ruined the weights though the losses, which are of before it, were finite."""
+        parameters = (*self.model.weights, *self.model.biases)
+        if not all(np.isfinite(p).all() for p in parameters) or not math.isfinite(self._penalty()):
+            raise self._diverged("weights", "not finite", epoch)
+
+    def _penalty(self) -> float:
+        with np.errstate(over="ignore"):
+            squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in self.model.weights)
+        return self.settings.weight_decay / 2 * squares
+
+    def _diverged(self, what: str, given: object, epoch: int) -> DivergenceError:
+        return DivergenceError(
+            f"{what}: given {given} at the end of epoch {epoch}, with a learning rate of {self._last_rate(epoch):.6g}, "
+            "expected a finite number: a smaller lr may help"
+        )
+
+    def _last_rate(self, epoch: int) -> float:
+        return float(self.rates[epoch * self.steps - 1])
+
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
         test_loss = test_accuracy = None
         if self.test is not None:
-            test_loss, test_accuracy = self.model.loss_and_accuracy(*self.test)
-        squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in self.model.weights)
-        penalty = self.settings.weight_decay / 2 * squares
-        if not math.isfinite(penalty + squares):
-            raise DivergenceError(
-                f"weights: not finite after epoch {epoch}, at a learning rate of {self.rates[epoch * self.steps - 1]:.6g}, "
-                "expected finite numbers: a smaller lr may help"
-            )
-        lr = float(self.rates[epoch * self.steps - 1])
-        return EpochRecord(
-            epoch, float(self.losses.mean(dtype=np.float64)), penalty, test_loss, test_accuracy, lr, seconds
-        )
+            test_loss, test_accuracy = self.model._loss_and_accuracy(*self.test, self.threads)
+            if not math.isfinite(test_loss):
+                raise self._diverged("test loss", test_loss, epoch)
+        loss = float(self.losses.mean(dtype=np.float64))
+        return EpochRecord(epoch, loss, self._penalty(), test_loss, test_accuracy, self._last_rate(epoch), seconds)
 
     def _no_shifts(self) -> np.ndarray:
         return np.zeros((0, 2), np.int8)
 
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be of this training; the rates stand for a schedule's function."""
+        data = (self.X,) if isinstance(self.X, np.ndarray) else (self.X.data, self.X.indices, self.X.indptr)
+        return {
+            **json_settings(self.settings),
+            "backend": self.result.backend,
+            "seed": self.result.seed,
+            "layers": list(self.model.layers),
+            "scale": self.model.scale,
+            "rates": zlib.crc32(self.rates.data),
+            "data": [zlib.crc32(np.ascontiguousarray(array).data) for array in (*data, self.targets)],
+        }
+
     def _resume(self, folder: str | os.PathLike[str]) -> list[np.ndarray]:
-        """Take up the checkpoint in `folder`, if there is one; returns the velocities."""
+        """Take up the checkpoint in `folder`, or write the first; returns the velocities."""
         from fastfc.checkpoint import FILE_NAME, read_checkpoint
 
         if not os.path.exists(os.path.join(folder, FILE_NAME)):
+            self._save(folder, 0, [])
             return []
-        state = read_checkpoint(folder)
-        own = {**_json_settings(self.settings), "backend": self.result.backend, "samples": self.n}
+        state, own = read_checkpoint(folder), self._identity()
         if state["settings"] != own:
-            different = sorted(k for k in own if state["settings"].get(k) != own[k])
-            raise invalid(
-                "checkpoint", f"one of a training with other {', '.join(different)}", "the same settings as now"
-            )
+            different = sorted(k for k in own if k not in state["settings"] or state["settings"][k] != own[k])
+            raise invalid("checkpoint", f"one of a training with other {', '.join(different)}", "one of this training")
         self.model.weights, self.model.biases = state["weights"], state["biases"]
         self.result.history = [EpochRecord(**record) for record in state["history"]]
         self.rng.bit_generator.state = state["generator"]
@@ -374,51 +333,51 @@ class _Run:
             "epoch": epoch,
             "history": [asdict(record) for record in self.result.history],
             "generator": self.rng.bit_generator.state,
-            "settings": {**_json_settings(self.settings), "backend": self.result.backend, "samples": self.n},
+            "settings": self._identity(),
         }
         write_checkpoint(folder, state)
 
 
-@dataclass
-class _Interrupts:
-    came: bool = False
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[_Interrupts]:
-    """Ctrl-C is noted instead of raised, so that it never comes between two threads that wait for each other.
-
-    Only in the main thread, which alone gets signals, and only while Python's own handler is in place.
-    """
-    interrupts = _Interrupts()
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield interrupts
-        return
-
-    def note(number: int, frame: object) -> None:
-        interrupts.came = True
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _settings_and_data(recipe: str | None, data: Any, test_data: Any, given: SettingsDict) -> tuple[Settings, Dataset]:
+def _settings_and_data(
+    recipe: str | None, data: Any, test_data: Any, network: Network | None, given: SettingsDict
+) -> tuple[Settings, Dataset]:
     unknown = sorted(set(given) - set(Settings.names()))
     if unknown:
         raise InvalidType(
             f"train: given unknown {', '.join(unknown)}, expected settings among {', '.join(Settings.names())}"
         )
+    own = _settings_of(network)
     if recipe is None:
-        return Settings(**given), load_data(data, test_data)  # type: ignore[arg-type]
-    from fastfc.recipes import get_recipe
+        settings = Settings(**{**own, **given})
+        dataset = load_data(data, test_data)
+    else:
+        from fastfc.recipes import get_recipe
 
-    chosen = get_recipe(recipe)
-    settings = replace(chosen.settings, **given)  # type: ignore[arg-type]
-    return settings, chosen.select(load_data(data, test_data))
+        chosen = get_recipe(recipe)
+        settings = replace(chosen.settings, **{**own, **given})
+        dataset = chosen.select(load_data(data, test_data))
+    if network is not None and settings.activations != network.activations:
+        raise invalid("activation", repr(settings.activation), f"{network.activations}, as network has")
+    for name in given.keys() & own.keys() - {"activation"}:
+        if getattr(settings, name) != own[name]:
+            raise invalid(name, repr(getattr(settings, name)), f"{own[name]!r}, as network has")
+    return settings, dataset
+
+
+def _settings_of(network: Network | None) -> dict[str, Any]:
+    """The settings that a network to start from brings with it."""
+    if network is None:
+        return {}
+    if not isinstance(network, Network):
+        raise InvalidType(f"network: given {type(network).__name__}, expected a Network")
+    return {
+        "hidden": network.layers[1:-1],
+        "activation": network.activations,
+        "loss": network.loss,
+        "output_activation": network.output_activation,
+        "outputs": network.layers[-1],
+        "dtype": network.dtype.name,
+    }
 
 
 def _check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: Any) -> None:
@@ -428,13 +387,8 @@ def _check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: A
         raise invalid("augment", augment, "None for data that are not images: arrays of shape (n, height, width) are")
     if augment >= min(image_shape):
         raise invalid("augment", augment, f"shifts smaller than the image, {image_shape[0]}x{image_shape[1]}")
-
-
-def _json_settings(settings: Settings) -> dict[str, Any]:
-    schedule = settings.schedule
-    shown = replace(settings, schedule="constant") if callable(schedule) else settings
-    plain = {**asdict(shown), "schedule": getattr(schedule, "__name__", "callable") if callable(schedule) else schedule}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+    if augment > MOST_SHIFT:
+        raise invalid("augment", augment, f"at most {MOST_SHIFT}")
 
 
 def _both(first: Callable[..., object], second: Callable[..., object] | None) -> Callable[..., object]:

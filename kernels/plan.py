@@ -26,6 +26,7 @@ class Plan:
     batch_size   samples a step
     scale        factor for uint8 input
     image_shape  (height, width) of a sample, for shifts
+    background   the most common value of the input: it comes in from outside when an image is shifted
     """
 
     layers: tuple[int, ...]
@@ -38,6 +39,7 @@ class Plan:
     scale: float
     dtype: np.dtype
     image_shape: tuple[int, int] | None
+    background: float = 0.0
 
     def off_and_on(self) -> tuple[float, float]:
         """What label smoothing makes of the targets 0 and 1."""

@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 from fastfc.kernels.fused import dense, sparse
 from fastfc.kernels.fused.jit import inline
+from fastfc.kernels.fused.packing import WORDS
 from fastfc.kernels.fused.parallel import aligned, view, view_rows
-from fastfc.kernels.fused.vector import VECTOR_BYTES, WORDS, lanes
+from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
 from fastfc.kernels.plan import Plan
 
 ONE = np.int64(1)
@@ -58,10 +59,11 @@ def sparse_work(arena, offset, features, thread, memory):
 
 
 @inline
-def forward_pass(arena, layout, x, codes, scale, is_sparse, lo, hi, work):
-    """Rows lo to hi of the batch through all layers."""
+def forward_pass(arena, layout, first_bias, x, codes, scale, is_sparse, lo, hi, work):
+    """Rows lo to hi of the batch through all layers; first_bias is that of the first, with the background in it."""
     for l in range(layout.shape[0]):
-        weights, bias = matrix(arena, layout, l, W, layout[l, FAN_IN]), matrix(arena, layout, l, B, ONE)
+        weights = matrix(arena, layout, l, W, layout[l, FAN_IN])
+        bias = first_bias if l == 0 else matrix(arena, layout, l, B, ONE)
         out = matrix_rows(arena, layout, l, A, lo, hi)
         if l == 0 and is_sparse:
             sparse.forward(view_rows(codes, lo, hi), scale, weights, bias, layout[l, ACTIVATION], out, work)

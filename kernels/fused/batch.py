@@ -16,12 +16,12 @@ def gather(X, order, out):
 
 
 @kernel
-def gather_shifted(X, order, height, width, shifts, out):
-    """out[i] = X[order[i]] moved down by shifts[i, 0] and right by shifts[i, 1] pixels; what comes in from outside is 0.
+def gather_shifted(X, order, height, width, shifts, out, fill=0):
+    """out[i] = X[order[i]] moved down by shifts[i, 0] and right by shifts[i, 1] pixels; `fill` comes in from outside.
 
     Images are height * width features; shifts (batch, 2) integers.
     """
-    zero = out.dtype.type(0)
+    outside = out.dtype.type(fill)
     for i in range(order.size):
         row, dy, dx = order[i], shifts[i, 0], shifts[i, 1]
         left, right = max(dx, 0), width + min(dx, 0)
@@ -29,14 +29,14 @@ def gather_shifted(X, order, height, width, shifts, out):
             start, source = y * width, (y - dy) * width - dx
             if 0 <= y - dy < height:
                 for x in range(left):
-                    out[i, start + x] = zero
+                    out[i, start + x] = outside
                 for x in range(left, right):
                     out[i, start + x] = X[row, source + x]
                 for x in range(right, width):
-                    out[i, start + x] = zero
+                    out[i, start + x] = outside
             else:
                 for x in range(width):
-                    out[i, start + x] = zero
+                    out[i, start + x] = outside
 
 
 @kernel

@@ -39,6 +39,8 @@ from fastfc.kernels.fused.arena import (
     sparse_work,
     transposed_weights,
 )
+from fastfc.kernels.fused.background import background_gradient, folded_bias, sum_panels
+from fastfc.kernels.fused.encode import encode
 from fastfc.kernels.fused.jit import inline, kernel
 from fastfc.kernels.fused.momentum import step
 from fastfc.kernels.fused.parallel import aligned, barrier, fill, share, view, view_rows
@@ -74,17 +76,24 @@ def backward_pass(arena, layout, lo, hi):
 
 
 @inline
-def update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rows, rules, lo, hi, zeros, work):
-    """Rows lo to hi of the weights of layer l: gradient over the `rows` samples of this part, and after the last the step."""
+def update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rows, rules, lo, hi, common, work):
+    """Rows lo to hi of the weights of layer l: gradient over the `rows` samples of this part, and after the last the step.
+
+    common (1, >= padded) is a part of the gradient that all rows share.
+    """
     weights, velocity = matrix_rows(arena, layout, l, W, lo, hi), matrix_rows(arena, layout, l, V, lo, hi)
     delta = matrix(arena, layout, l, D, rows)
-    earlier, rule = zeros, rules[0]
+    earlier, rule = common, rules[0]
     if not (first and last):
         earlier = matrix_rows(arena, layout, l, G, lo, hi)
         if first:
             fill(earlier, arena.dtype.type(0))
         if not last:  # a step of length -1 without momentum adds the gradient of this part to that of the others
-            weights, velocity, earlier, rule = earlier, earlier, zeros, rules[2]
+            weights, velocity, earlier, rule = earlier, earlier, common, rules[2]
+        else:
+            for i in range(hi - lo):
+                for j in range(earlier.shape[1]):
+                    earlier[i, j] += common[0, j]
     if l == 0 and is_sparse:
         sparse.update(codes[:rows, lo:hi], scale, delta, earlier, weights, velocity, rule, work)
     else:
@@ -107,18 +116,31 @@ def update_bias(arena, layout, l, ones, first, last, rules):
 
 
 @inline
-def load_batch(X, csr, labels, targets, chosen, shifts, height, width, low, high, codes, target):
+def load_batch(data, chosen, shifts, sizes, constants, codes, target):
     """The chosen samples into `codes`, shifted where `shifts` is not empty, and their targets."""
-    if csr.indptr.size > 0:
-        batch.gather_csr(csr.data, csr.indices, csr.indptr, chosen, codes)
+    if data.csr.indptr.size > 0:
+        batch.gather_csr(data.csr.data, data.csr.indices, data.csr.indptr, chosen, codes)
     elif shifts.shape[0] > 0:
-        batch.gather_shifted(X, chosen, height, width, shifts, codes)
+        batch.gather_shifted(data.X, chosen, sizes.height, sizes.width, shifts, codes, constants[4])
     else:
-        batch.gather(X, chosen, codes)
-    if labels.size > 0:
-        batch.one_hot(labels, chosen, low, high, target)
+        batch.gather(data.X, chosen, codes)
+    if data.labels.size > 0:
+        batch.one_hot(data.labels, chosen, constants[1], constants[2], target)
     else:
-        batch.gather(targets, chosen, target)
+        batch.gather(data.targets, chosen, target)
+
+
+# sparse, mean: 0 or 1; height and width of an image, for shifts
+Sizes = namedtuple("Sizes", "batch chunk loss mean sparse height width")
+# X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
+Data = namedtuple("Data", "X csr labels targets")
+Csr = namedtuple("Csr", "data indices indptr")
+# What there is beside the arena: codes (chunk, features), the batch as it is stored; scratch memory for each thread; and
+# rules (threads, 3, 6) of weights, of biases, and to add up gradients.
+Memory = namedtuple("Memory", "codes work rules")
+X, TARGET, ZEROS, ONES, PANELS, ROWS, WORK = np.arange(
+    7
+)  # places: offsets in the arena; those of threads follow at WORK
 
 
 @kernel
@@ -131,7 +153,6 @@ def run(
     places,
     sizes,
     constants,
-    rules,
     split,
     data,
     memory,
@@ -144,70 +165,75 @@ def run(
 ):
     """Steps `start` to `stop` of an epoch, this thread's share of them.
 
-    places = offsets of (x, target, zeros, ones) in the arena, then of each thread's scratch memory
-    sizes = (batch, chunk, loss, mean, sparse, height, width); constants = (scale, low, high): of the input, and the targets
-    off and on the label; rules (threads, 3, 6) of weights, of biases, and to add up gradients; split (threads + 1,) the
-    rows of the first layer's weights; data and memory: see Data and Memory. The rest is that of Trainer.run.
+    constants = (scale, low, high, background, fill): the input is background + scale * codes, `fill` comes into a shifted
+    image, low and high are the targets off and on the label; split (threads + 1,) the first layer's features for each
+    thread. The rest is that of Trainer.run.
     """
-    batch_size, chunk, loss, mean, is_sparse, height, width = sizes
-    scale, low, high = constants[:1], constants[1], constants[2]
-    codes = memory.codes
-    features, outputs, n = codes.shape[1], layout[-1, FAN_OUT], order.size
-    x, target = view(arena, places[0], chunk, features), view(arena, places[1], chunk, outputs)
-    zeros = view(arena, places[2], ONE, layout[:, PADDED].max())
-    work = sparse_work(arena, places[4 + thread], features, thread, memory.work)
-    own_rules = rules[thread]
+    codes, rules = memory.codes, memory.rules[thread]
+    chunk, scale, background = sizes.chunk, constants[:1], constants[3]
+    features, widest = codes.shape[1], layout[:, PADDED].max()
+    x, target = view(arena, places[X], chunk, features), view(arena, places[TARGET], chunk, layout[-1, FAN_OUT])
+    sums = view(arena, places[PANELS], (features + sparse.PANEL - 1) // sparse.PANEL, layout[0, PADDED])
+    bias, common = matrix(arena, layout, 0, B, ONE), view(arena, places[ZEROS], ONE, widest)
+    weights, ones = matrix(arena, layout, 0, W, features), view(arena, places[ONES], chunk, ONE)
+    if background != 0:
+        bias = view(arena, places[ROWS] + 2 * thread * widest, ONE, layout[0, PADDED])
+        common = view(arena, places[ROWS] + (2 * thread + 1) * widest, ONE, layout[0, PADDED])
+        sum_panels(weights, split[thread], split[thread + 1], ones, sums)
+    work = sparse_work(arena, places[WORK + thread], features, thread, memory.work)
     one = arena.dtype.type(1)
-    passed = 0
+    passed = barrier(counter, threads, 0)
     for s in range(start, stop):
-        begin, end = s * batch_size, min((s + 1) * batch_size, n)
-        gradient_scale = one / arena.dtype.type(end - begin) if mean else one
-        own_rules[0, 5] = own_rules[1, 5] = rates[s]
+        begin, end = s * sizes.batch, min((s + 1) * sizes.batch, order.size)
+        gradient_scale = one / arena.dtype.type(end - begin) if sizes.mean else one
+        rules[0, 5] = rules[1, 5] = rates[s]
         for part in range(begin, end, chunk):
-            rows = min(chunk, end - part)
+            first, last, rows = part == begin, part + chunk >= end, min(chunk, end - part)
             lo, hi = share(rows, 8, thread, threads)
-            chosen = order[part + lo : part + hi]
             own_codes = view_rows(codes, lo, hi)
-            load_batch(
-                data.X,
-                data.csr,
-                data.labels,
-                data.targets,
-                chosen,
-                shifts[part + lo : part + hi],
-                height,
-                width,
-                low,
-                high,
-                own_codes,
-                view_rows(target, lo, hi),
-            )
-            if not is_sparse:
+            chosen, own_shifts = order[part + lo : part + hi], shifts[part + lo : part + hi]
+            load_batch(data, chosen, own_shifts, sizes, constants, own_codes, view_rows(target, lo, hi))
+            if not sizes.sparse:
                 batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
-            forward_pass(arena, layout, x, codes, scale, is_sparse, lo, hi, work)
-            loss_and_delta(arena, layout, loss, target, gradient_scale, lo, hi, sample_losses[part + lo : part + hi])
+            if background != 0:
+                folded_bias(matrix(arena, layout, 0, B, ONE), background, sums, bias)
+            forward_pass(arena, layout, bias, x, codes, scale, sizes.sparse, lo, hi, work)
+            loss_and_delta(
+                arena, layout, sizes.loss, target, gradient_scale, lo, hi, sample_losses[part + lo : part + hi]
+            )
             backward_pass(arena, layout, lo, hi)
             passed = barrier(counter, threads, passed)
-            first, last = part == begin, part + chunk >= end
-            ones = view(arena, places[3], rows, ONE)
-            for l in range(layout.shape[0]):
-                lo, hi = (
-                    (split[thread], split[thread + 1]) if l == 0 else share(layout[l, FAN_IN], LANES, thread, threads)
-                )
-                update_weights(
-                    arena, layout, l, x, codes, scale, is_sparse, first, last, rows, own_rules, lo, hi, zeros, work
-                )
-                if l % threads == thread:
-                    update_bias(arena, layout, l, ones, first, last, own_rules)
+
+            ones_of_part = view_rows(ones, 0, rows)
+            if background != 0:
+                background_gradient(matrix(arena, layout, 0, D, rows), background, ones_of_part, common)
+            update_weights(
+                arena,
+                layout,
+                0,
+                x,
+                codes,
+                scale,
+                sizes.sparse,
+                first,
+                last,
+                rows,
+                rules,
+                split[thread],
+                split[thread + 1],
+                common,
+                work,
+            )
+            if background != 0 and last:
+                sum_panels(weights, split[thread], split[thread + 1], ones, sums)
+            zeros = view(arena, places[ZEROS], ONE, widest)
+            for l in range(1, layout.shape[0]):
+                lo, hi = share(layout[l, FAN_IN], LANES, thread, threads)
+                update_weights(arena, layout, l, x, codes, scale, 0, first, last, rows, rules, lo, hi, zeros, work)
+            for l in range(thread, layout.shape[0], threads):
+                update_bias(arena, layout, l, ones_of_part, first, last, rules)
             passed = barrier(counter, threads, passed)
     return passed
-
-
-# X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
-Data = namedtuple("Data", "X csr labels targets")
-Csr = namedtuple("Csr", "data indices indptr")
-# What there is beside the arena: codes (chunk, features), the batch as it is stored, and scratch memory for each thread.
-Memory = namedtuple("Memory", "codes work")
 
 
 class Trainer:
@@ -234,25 +260,38 @@ class Trainer:
     ) -> None:
         features, outputs, dtype = plan.layers[0], plan.layers[-1], plan.dtype
         is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
+        scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
+        if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray):
+            background, outside = outside, 0.0
+            X, scale = encode(X, background)
         arena = Arena(plan, chunk, threads, chunk if is_sparse else 0, training=True, parts=plan.batch_size > chunk)
-        widest = arena.layout[:, PADDED].max()
-        places = [arena.place(n) for n in (chunk * features * (not is_sparse), chunk * outputs, widest, chunk)]
+        widest, panels = arena.layout[:, PADDED].max(), -(-features // sparse.PANEL)
+        ones = max(chunk, sparse.PANEL)
+        counts = (
+            chunk * features * (not is_sparse),
+            chunk * outputs,
+            widest,
+            ones,
+            panels * widest,
+            2 * threads * widest,
+        )
+        places = [arena.place(n) for n in counts]
         arena.allocate()
-        arena.memory[places[3] : places[3] + chunk] = 1
+        arena.memory[places[ONES] : places[ONES] + ones] = 1
         self.arena, self.plan, self.threads = arena, plan, threads
         self.counter = np.zeros(8, np.int64)
-        scale = plan.scale if X.dtype == np.uint8 else 1
         rules = [(*plan.rule, 0), (*plan.rule[:4], 0, 0), (0, 0, 1, 0, 0, -1)]
+        codes = aligned(chunk * features, X.dtype).reshape(chunk, features)
+        unit = sparse.PANEL if is_sparse else LANES
         self.arguments = (
             arena.memory,
             arena.layout,
             np.array(places + arena.work),
-            (plan.batch_size, chunk, plan.loss, int(plan.mean), int(is_sparse), *(plan.image_shape or (0, 0))),
-            np.array([scale, *plan.off_and_on()], dtype),
-            np.array([rules] * threads, dtype),
-            np.array([share.py_func(features, 8, t, threads)[0] for t in range(threads)] + [features]),
+            Sizes(plan.batch_size, chunk, plan.loss, int(plan.mean), int(is_sparse), *(plan.image_shape or (0, 0))),
+            np.array([scale, *plan.off_and_on(), background, outside], dtype),
+            np.array([share.py_func(features, unit, t, threads)[0] for t in range(threads)] + [features]),
             _data(X, targets, outputs, dtype),
-            Memory(aligned(chunk * features, X.dtype).reshape(chunk, features), arena.thread_memory),
+            Memory(codes, arena.thread_memory, np.array([rules] * threads, dtype)),
         )
         self._fill(weights, biases, velocities)
         self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from fastfc.kernels.fused import batch
-from fastfc.kernels.fused.arena import FAN_OUT, A, Arena, B, W, forward_pass, matrix_rows, sparse_work
+from fastfc.kernels.fused.arena import FAN_OUT, ONE, A, Arena, B, W, forward_pass, matrix, matrix_rows, sparse_work
 from fastfc.kernels.fused.jit import kernel
 from fastfc.kernels.fused.parallel import aligned, share, view, view_rows
 from fastfc.kernels.plan import Plan
 
+LEAST_FEATURES = 16  # a vector of them
 CHUNK = 64  # samples at a time: their activations stay in the caches
 SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the faster one
 
@@ -29,15 +30,35 @@ def run(thread, threads, arena, layout, places, scale, is_sparse, X, order, code
         batch.gather(X, order[part : part + hi - lo], own_codes)
         if not is_sparse:
             batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
-        forward_pass(arena, layout, x, codes, scale, is_sparse, lo, hi, work)
+        forward_pass(arena, layout, matrix(arena, layout, 0, B, ONE), x, codes, scale, is_sparse, lo, hi, work)
         result = matrix_rows(arena, layout, layout.shape[0] - 1, A, lo, hi)
         for i in range(hi - lo):
             for j in range(outputs):
                 out[part + i, j] = result[i, j]
 
 
+@kernel
+def one(x, arena, layout, places, scale, memory):
+    """Which output is the largest for the single sample x (1, features); -1 where x has NaN or infinity."""
+    for j in range(x.shape[1]):
+        if x[0, j] - x[0, j] != 0:
+            return -1
+    work = sparse_work(arena, places[1], x.shape[1], 0, memory)
+    bias, dense = matrix(arena, layout, 0, B, ONE), view(arena, places[0], ONE, x.shape[1])
+    forward_pass(arena, layout, bias, dense, x, scale, x.shape[1] >= LEAST_FEATURES, 0, 1, work)
+    result = matrix_rows(arena, layout, layout.shape[0] - 1, A, 0, 1)
+    best = 0
+    for j in range(1, layout[-1, FAN_OUT]):
+        if result[0, j] > result[0, best]:
+            best = j
+    return best
+
+
 class Predictor:
-    """What a network with these parameters gives; weights (fan_in, fan_out), biases (fan_out,)."""
+    """What a network with these parameters gives; weights (fan_in, fan_out), biases (fan_out,).
+
+    Its memory serves one call at a time.
+    """
 
     def __init__(self, plan: Plan, weights: list[np.ndarray], biases: list[np.ndarray], threads: int) -> None:
         self.plan, self.threads = plan, threads
@@ -47,22 +68,20 @@ class Predictor:
         for l, (w, b) in enumerate(zip(weights, biases, strict=True)):
             self.arena.matrix(l, W, len(w))[:] = w
             self.arena.matrix(l, B, 1)[:] = b
+        self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
 
     def outputs(self, X: Any) -> np.ndarray:
         """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
         if not isinstance(X, np.ndarray):
-            parts = [self.outputs(X[i : i + 1024].toarray()) for i in range(0, X.shape[0], 1024)]
-            return np.concatenate(parts)
-        plan, arena = self.plan, self.arena
+            return np.concatenate([self.outputs(X[i : i + 1024].toarray()) for i in range(0, X.shape[0], 1024)])
         n, features = X.shape
-        out = np.empty((n, plan.layers[-1]), plan.dtype)
+        out = np.empty((n, self.plan.layers[-1]), self.plan.dtype)
         threads = min(self.threads, -(-n // CHUNK))
         seen = X[: 4 * CHUNK]
-        is_sparse = features >= 16 and np.count_nonzero(seen) < SPARSE_BELOW * seen.size
-        scale = np.array([plan.scale if X.dtype == np.uint8 else 1], plan.dtype)
+        is_sparse = features >= LEAST_FEATURES and np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
-        arguments = (
-            threads,
+        arena, scale = self.arena, self.scales[X.dtype]
+        fixed = (
             arena.memory,
             arena.layout,
             self.places,
@@ -75,11 +94,16 @@ class Predictor:
             out,
         )
         if threads == 1:
-            run(0, *arguments)
+            run(0, 1, *fixed)
             return out
         with ThreadPoolExecutor(threads - 1) as pool:
-            others = [pool.submit(run, t, *arguments) for t in range(1, threads)]
-            run(0, *arguments)
+            others = [pool.submit(run, t, threads, *fixed) for t in range(1, threads)]
+            run(0, threads, *fixed)
             for other in others:
                 other.result()
         return out
+
+    def label(self, x: np.ndarray) -> int:
+        """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 with NaN or infinity in x."""
+        arena = self.arena
+        return one(x, arena.memory, arena.layout, self.places, self.scales[x.dtype], arena.thread_memory)

@@ -16,18 +16,9 @@ from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.batch import multiply_by
 from fastfc.kernels.fused.dense import STRAIGHT
 from fastfc.kernels.fused.jit import inline, kernel
+from fastfc.kernels.fused.packing import WORDS, pack_columns, pack_four, pack_words, transpose_words
 from fastfc.kernels.fused.parallel import fill, flat, view_rows
-from fastfc.kernels.fused.vector import (
-    GATHER_TILES,
-    VECTOR_BYTES,
-    WORDS,
-    gather_tile,
-    gather_update_tile,
-    pack_columns,
-    pack_four,
-    pack_words,
-    transpose_words,
-)
+from fastfc.kernels.fused.vector import GATHER_TILES, VECTOR_BYTES, gather_tile, gather_update_tile
 
 GROUP, WIDTH = GATHER_TILES[0]
 ROW_WIDTH = GATHER_TILES[1][1]

@@ -11,13 +11,13 @@ def gather(X: np.ndarray, order: np.ndarray, out: np.ndarray) -> None:
 
 
 def gather_shifted(
-    X: np.ndarray, order: np.ndarray, height: int, width: int, shifts: np.ndarray, out: np.ndarray
+    X: np.ndarray, order: np.ndarray, height: int, width: int, shifts: np.ndarray, out: np.ndarray, fill: float = 0
 ) -> None:
-    """out[i] = X[order[i]] moved down by shifts[i, 0] and right by shifts[i, 1] pixels; what comes in from outside is 0.
+    """out[i] = X[order[i]] moved down by shifts[i, 0] and right by shifts[i, 1] pixels; `fill` comes in from outside.
 
     Images are height * width features; shifts (batch, 2) integers, less than the image's size.
     """
-    out[:] = 0
+    out[:] = fill
     for sample, (dy, dx), moved in zip(order, shifts, out, strict=True):
         image = X[sample].reshape(height, width)
         seen = image[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]

@@ -109,7 +109,7 @@ class Trainer:
             batch.gather_csr(self.X.data, self.X.indices, self.X.indptr, order, codes)
         elif len(shifts):
             assert self.plan.image_shape
-            batch.gather_shifted(self.X, order, *self.plan.image_shape, shifts, codes)
+            batch.gather_shifted(self.X, order, *self.plan.image_shape, shifts, codes, self.plan.background)
         else:
             batch.gather(self.X, order, codes)
         batch.multiply_by(codes, self.scale, x)

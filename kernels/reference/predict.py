@@ -33,3 +33,9 @@ class Predictor:
                 x = a
             out[start : start + CHUNK] = x
         return out
+
+    def label(self, x: np.ndarray) -> int:
+        """Which output is the largest for the sample x (1, features), uint8 or plan.dtype; -1 where it has NaN or infinity."""
+        if not np.isfinite(x).all():
+            return -1
+        return int(self.outputs(x)[0].argmax())

@@ -1,0 +1,43 @@
+"""Input as the sparse first layer wants it: mostly zeros, in one byte where that is enough.
+
+Standardised images are not sparse, but their background has one value c: x = c + s with a sparse s, and x W = c (1 W) + s W.
+So s is stored in the place of x, and the kernels keep 1 W, the sum of the rows of W, up to date.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SAMPLED = 256  # rows whose values are looked at
+ROWS = 4096  # converted at a time
+LEVELS = 255
+
+
+def encode(X: np.ndarray, background: float) -> tuple[np.ndarray, float]:
+    """(codes, scale) with X = background + scale * codes, where codes (n, features) are zero where X is the background.
+
+    Codes are uint8 if X is 8-bit data that someone has scaled and shifted: if background + scale * codes is X within the
+    rounding of its dtype (4 units in the last place of the largest value). Otherwise they have X's dtype, and scale is 1.
+    """
+    background = X.dtype.type(background)
+    step = _step(np.unique(X[:: max(1, len(X) // SAMPLED)]), background)
+    tolerance = 4 * np.finfo(X.dtype).eps * max(abs(float(X.max())), abs(float(X.min())))
+    codes = np.empty(X.shape, np.uint8)
+    for start in range(0, len(X) if step else 0, ROWS):
+        part = X[start : start + ROWS]
+        levels = np.rint((part - background) / step)
+        if levels.min() < 0 or levels.max() > LEVELS or np.abs(background + step * levels - part).max() > tolerance:
+            step = 0
+            break
+        codes[start : start + ROWS] = levels
+    if step:
+        return codes, float(step)
+    return (X - background if background else X), 1.0
+
+
+def _step(values: np.ndarray, background: np.generic) -> np.generic | int:
+    """The distance between neighbouring levels of 8-bit data, from the values seen; 0 if they are not such data."""
+    if not 2 <= len(values) <= LEVELS + 1 or values[0] != background:
+        return 0
+    count = np.rint((values[-1] - background) / np.diff(values).min())
+    return (values[-1] - background) / count if 1 <= count <= LEVELS else 0
