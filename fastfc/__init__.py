@@ -7,6 +7,8 @@ Nothing heavy is imported before it is used.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
         ModelFileError,
     )
     from fastfc.network import Network, load
+    from fastfc.results import EpochRecord, TrainResult
     from fastfc.settings import Settings
-    from fastfc.train import EpochRecord, TrainResult, train
+    from fastfc.train import train
 
 __version__ = "0.1.0"
 
@@ -40,8 +43,9 @@ _HOMES = {
         "ModelFileError",
     ),
     "fastfc.network": ("Network", "load"),
+    "fastfc.results": ("EpochRecord", "TrainResult"),
     "fastfc.settings": ("Settings",),
-    "fastfc.train": ("EpochRecord", "TrainResult", "train"),
+    "fastfc.train": ("train",),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -76,3 +80,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """Importing the module fastfc.train makes Python put it where the function is: `train` and `compare` stay functions."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
