@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
@@ -73,7 +74,7 @@ class Settings:
     """
 
     hidden: tuple[int, ...] = (200, 50)
-    activation: str | tuple[str, ...] = "relu"
+    activation: str | Sequence[str] = "relu"
     loss: str = "softmax_ce"
     output_activation: str = "identity"
     outputs: int | None = None
@@ -95,16 +96,17 @@ class Settings:
     input_kernel: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", _sizes(self.hidden))
-        if not isinstance(self.activation, str):
-            object.__setattr__(self, "activation", tuple(self.activation))
+        hidden = (self.hidden,) if isinstance(self.hidden, (int, np.integer)) else self.hidden
+        object.__setattr__(self, "hidden", sizes("hidden", hidden))
         object.__setattr__(self, "dtype", _dtype_name(self.dtype))
-        if isinstance(self.init, list):
-            object.__setattr__(self, "init", tuple(self.init))
+        for name in self.names():
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         self._check_names()
         self._check_numbers()
 
     def _check_names(self) -> None:
+        if not isinstance(self.activation, (str, tuple)):
+            raise InvalidType(f"activation: given {self.activation!r}, expected a name, or one for each hidden layer")
         for name in self.activations:
             one_of("activation", name, ACTIVATIONS)
         if not isinstance(self.activation, str) and len(self.activation) != len(self.hidden):
@@ -144,13 +146,13 @@ class Settings:
             whole("batch_size", self.batch_size, 1)
         if self.augment is not None:
             whole("augment", self.augment, 0)
-        if not isinstance(self.shuffle, (bool, np.bool_)):
+        if not isinstance(self.shuffle, bool):
             raise InvalidType(f"shuffle: given {self.shuffle!r}, expected True or False")
 
     @property
     def activations(self) -> tuple[str, ...]:
         """One name for each hidden layer."""
-        return (self.activation,) * len(self.hidden) if isinstance(self.activation, str) else self.activation
+        return (self.activation,) * len(self.hidden) if isinstance(self.activation, str) else tuple(self.activation)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -169,7 +171,8 @@ def number(
     """Raise unless `given` is a finite real number in the range."""
     if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
         raise InvalidType(f"{what}: given {given!r}, expected a number")
-    if not (math.isfinite(given) and given > above and given >= at_least and given < below):
+    largest: Any = sys.float_info.max  # compared, because a huge int cannot be made a float
+    if not (-largest <= given <= largest and given > above and given >= at_least and given < below):
         bounds = (
             [f"> {above}"] * (above > -math.inf)
             + [f">= {at_least}"] * (at_least > -math.inf)
@@ -186,24 +189,28 @@ def whole(what: str, given: Any, at_least: int) -> None:
         raise invalid(what, given, f"a whole number >= {at_least}")
 
 
-def _sizes(hidden: Any) -> tuple[int, ...]:
-    if isinstance(hidden, (int, np.integer)) and not isinstance(hidden, bool):
-        hidden = (hidden,)
+def sizes(what: str, given: Any) -> tuple[int, ...]:
+    """`given` as a tuple of whole numbers of at least 1. Raises InvalidType or InvalidArgument."""
     try:
-        sizes = tuple(hidden)
+        items = tuple(given)
     except TypeError:
-        raise InvalidType(
-            f"hidden: given {hidden!r}, expected the sizes of the hidden layers, such as (200, 50)"
-        ) from None
-    for size in sizes:
-        whole("hidden", size, 1)
-    return tuple(int(size) for size in sizes)
+        raise InvalidType(f"{what}: given {given!r}, expected sizes, such as (200, 50)") from None
+    for item in items:
+        whole(what, item, 1)
+    return tuple(int(item) for item in items)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, and lists as tuples, so that settings can be compared, and written as JSON."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    return value.item() if isinstance(value, (np.bool_, np.integer, np.floating)) else value
 
 
 def _dtype_name(dtype: Any) -> str:
     try:
-        name = np.dtype(dtype).name
-    except TypeError:
+        name = repr(None) if dtype is None else np.dtype(dtype).name  # None would be float64
+    except (TypeError, ValueError):
         name = repr(dtype)
     one_of("dtype", name, DTYPES)
     return name

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastfc.errors import InvalidType, invalid
 
+MOST_CLASSES = 1 << 20  # that labels alone can ask for: a number more is likely no label
 ROWS = 4096  # checked for NaN at a time, to take little memory
 
 
@@ -16,29 +17,52 @@ def is_csr(X: Any) -> bool:
     return type(X).__module__.startswith("scipy.sparse") and getattr(X, "format", "") == "csr"
 
 
+def as_array(values: Any, what: str) -> np.ndarray:
+    """`values` as an array of numbers. Raises InvalidType, or InvalidArgument for rows of unequal length."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise invalid(what, f"{type(values).__name__} that is no array ({error})", "rows of equal length") from None
+    _check_kind(array.dtype, what)
+    return array
+
+
+def _check_kind(dtype: np.dtype, what: str) -> None:
+    if dtype.kind not in "biuf":
+        raise InvalidType(f"{what}: given an array of {dtype}, expected numbers")
+
+
 def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None = None) -> Any:
     """X as the kernels take it: (n, features), uint8 or `dtype`, C-contiguous, or CSR of one of these. Never modified.
+
+    Images (n, height, width) are flattened.
 
     Raises InvalidType for what is not an array of numbers, and InvalidArgument for other shapes, no rows, no features,
     NaN or infinities.
     """
     if is_csr(X):
+        _check_kind(X.dtype, what)
         _check_shape(X.shape, what, features)
-        _check_finite(X.data, what)
         _check_csr(X, what)
-        return X if X.dtype in (np.uint8, dtype) else X.astype(dtype)
-    array = np.asarray(X)
-    if array.dtype.kind not in "biuf":
-        raise InvalidType(f"{what}: given an array of {array.dtype}, expected numbers")
+        if X.dtype == np.uint8:
+            return X
+        values = _converted(X.data, dtype, what)
+        return X if values is X.data else type(X)((values, X.indices, X.indptr), shape=X.shape)
+    array = as_array(X, what)
+    if array.ndim == 3 and array.size:
+        array = array.reshape(len(array), -1)
     _check_shape(array.shape, what, features)
-    if array.dtype != np.uint8:
-        _check_finite(array, what)
-        with np.errstate(over="ignore"):
-            converted = np.ascontiguousarray(array, dtype)
-        if converted.dtype.itemsize < array.dtype.itemsize and array.dtype.kind == "f":
-            _check_finite(converted, f"{what} as {dtype.name}")
-        return converted
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array) if array.dtype == np.uint8 else _converted(array, dtype, what)
+
+
+def _converted(array: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
+    """`array`, C-contiguous and of `dtype`, in which it must be finite."""
+    _check_finite(array, what)
+    with np.errstate(all="ignore"):
+        converted = np.ascontiguousarray(array, dtype)
+    if array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize:
+        _check_finite(converted, f"{what} as {dtype.name}")
+    return converted
 
 
 def _check_shape(shape: tuple[int, ...], what: str, features: int | None) -> None:
@@ -65,7 +89,11 @@ def _check_csr(X: Any, what: str) -> None:
     """Indices that point outside would make a compiled kernel write outside."""
     indices, indptr = X.indices, X.indptr
     ordered = (
-        len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and indptr[-1] <= len(indices) and (np.diff(indptr) >= 0).all()
+        len(X.data) == len(indices)
+        and len(indptr) == X.shape[0] + 1
+        and indptr[0] == 0
+        and indptr[-1] <= len(indices)
+        and (np.diff(indptr) >= 0).all()
     )
     if not ordered or (len(indices) and (indices.min() < 0 or indices.max() >= X.shape[1])):
         raise invalid(what, "a CSR matrix whose indices point outside of it", "a valid one")
@@ -77,22 +105,21 @@ def check_targets(
     """The targets as the kernels take them, and the number of outputs.
 
     Integer labels (n,) stay labels, int64, and each output is a class; with sigmoid_bce, labels 0 and 1 are one output's
-    targets. Floats (n,) or (n, outputs) are targets, and with the two cross-entropies must lie in [0, 1] (and add up to 1
-    for the softmax). Raises InvalidArgument or InvalidType.
+    targets, and with mse and one output integers are numbers like others. Floats (n,) or (n, outputs) are targets, and
+    with the two cross-entropies must lie in [0, 1] (and add up to 1 for the softmax).
+
+    Raises InvalidArgument or InvalidType.
     """
-    array = np.asarray(y)
-    if array.dtype.kind not in "biuf":
-        raise InvalidType(f"{what}: given an array of {array.dtype}, expected labels or numbers")
-    if array.ndim not in (1, 2) or len(array) == 0:
+    array = as_array(y, what)
+    if array.ndim not in (1, 2) or array.size == 0:
         raise invalid(what, f"shape {array.shape}", "(samples,) or (samples, outputs)")
     if len(array) != n:
         raise invalid(what, f"{len(array)} targets", f"{n}, as many as samples")
-    if array.ndim == 1 and array.dtype.kind in "biu":
+    if array.ndim == 1 and array.dtype.kind in "biu" and not (loss == "mse" and outputs == 1):
         return _labels(array, outputs, loss, dtype, what)
     if array.ndim == 1 and loss == "softmax_ce":
         raise invalid(what, f"an array of {array.dtype}", "integer labels, or targets (samples, outputs)")
-    targets = np.ascontiguousarray(array.reshape(n, -1), dtype)
-    _check_finite(targets, what)
+    targets = _converted(array.reshape(n, -1), dtype, what)
     if outputs is not None and targets.shape[1] != outputs:
         raise invalid(what, f"{targets.shape[1]} targets a sample", f"{outputs}, as many as outputs")
     if loss != "mse" and (targets.min() < 0 or targets.max() > 1):
@@ -108,8 +135,12 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
         raise invalid(what, f"label {low}", "labels from 0 on")
     if loss == "sigmoid_bce" and high <= 1 and outputs in (None, 1):
         return array.astype(dtype)[:, None], 1
+    if loss == "sigmoid_bce" and outputs == 1:
+        raise invalid(what, f"label {high}", "labels 0 and 1, with one output")
     if outputs is None:
         outputs = max(high + 1, 2)
+        if outputs > MOST_CLASSES:
+            raise invalid(what, f"label {high}", f"labels below {MOST_CLASSES}, or `outputs` to say how many classes")
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
     return np.ascontiguousarray(array, np.int64), outputs
