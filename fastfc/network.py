@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastfc.backend import available_threads, blas_threads, load_backend
+from fastfc.backend import BACKENDS, available_threads, blas_threads, load_backend
 from fastfc.errors import InvalidType, invalid
 from fastfc.initializers import initialize
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan, momentum_rule
-from fastfc.settings import Init, Settings, number, whole
-from fastfc.validation import check_inputs, check_targets
+from fastfc.settings import Init, Settings, number, one_of, sizes, whole
+from fastfc.validation import as_array, check_inputs, check_targets
 
 PIXEL = 1 / 255
 SMALL = 1024  # samples up to which one thread predicts
@@ -30,6 +32,7 @@ class Network:
                 `output_activation`
     weights     list of (fan_in, fan_out) arrays, and biases list of (fan_out,): copied. Without them they are drawn by
                 `init` (see fastfc.initializers) from `seed`
+                Those of a Network can be replaced by assigning others, but not changed in place once it has predicted
     dtype       float32 or float64, of the parameters and of the computation
     scale       factor for input of uint8; input of any other dtype is used as it is
     image_shape (height, width) of a sample, where samples are images
@@ -53,14 +56,13 @@ class Network:
         seed: int = 0,
         backend: str = "numba",
     ) -> None:
-        self.layers = tuple(layers)
-        for size in self.layers:
-            whole("layers", size, 1)
+        one_of("backend", backend, tuple(BACKENDS))
+        self.layers = sizes("layers", layers)
         if len(self.layers) < 2:
             raise invalid("layers", self.layers, "at least the numbers of inputs and outputs")
         settings = Settings(
             hidden=self.layers[1:-1],
-            activation=activation if isinstance(activation, str) else tuple(activation),
+            activation=activation,
             loss=loss,
             output_activation=output_activation,
             dtype=dtype,
@@ -68,31 +70,39 @@ class Network:
         number("scale", scale, above=0)
         self.activations, self.loss, self.output_activation = settings.activations, loss, output_activation
         self.dtype, self.scale, self.backend = np.dtype(settings.dtype), float(scale), backend
-        self.image_shape = None if image_shape is None else (int(image_shape[0]), int(image_shape[1]))
-        if self.image_shape and self.image_shape[0] * self.image_shape[1] != self.layers[0]:
-            raise invalid("image_shape", self.image_shape, f"height and width of {self.layers[0]} pixels")
+        self.image_shape = None if image_shape is None else self._checked_image_shape(image_shape)
+        whole("seed", seed, 0)
         self.weights, self.biases = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))
         if weights is not None:
-            self.weights = self._checked("weights", weights, [shape for shape in pairwise(self.layers)])
+            self.weights = self._checked("weights", weights)
         if biases is not None:
-            self.biases = self._checked("biases", biases, [(size,) for size in self.layers[1:]])
-        self._predictor: tuple[Any, Any] | None = None
+            self.biases = self._checked("biases", biases)
+        self._used: tuple[tuple[np.ndarray, ...], dict[Any, list[Any]]] = (), {}
 
-    def _checked(self, what: str, given: Sequence[npt.ArrayLike], shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    def _checked_image_shape(self, given: Sequence[int]) -> tuple[int, int]:
+        shape = sizes("image_shape", given)
+        if len(shape) != 2 or math.prod(shape) != self.layers[0]:
+            raise invalid("image_shape", shape, f"height and width of {self.layers[0]} pixels")
+        return shape[0], shape[1]
+
+    def _checked(self, what: str, given: Sequence[npt.ArrayLike]) -> list[np.ndarray]:
+        """Read-only copies of what is to be the weights or the biases."""
+        shapes = list(pairwise(self.layers)) if what == "weights" else [(size,) for size in self.layers[1:]]
+        if not isinstance(given, list | tuple):
+            raise InvalidType(f"{what}: given {type(given).__name__}, expected a list of arrays")
         if len(given) != len(shapes):
             raise invalid(what, f"{len(given)} arrays", f"{len(shapes)}, for layers {self.layers}")
         arrays = []
         for k, (array, shape) in enumerate(zip(given, shapes, strict=True)):
-            values = np.asarray(array)
-            if values.dtype.kind not in "biuf":
-                raise InvalidType(f"{what}[{k}]: given an array of {values.dtype}, expected numbers")
+            values = as_array(array, f"{what}[{k}]")
             if values.shape != shape:
                 raise invalid(f"{what}[{k}]", f"shape {values.shape}", f"{shape}, for layers {self.layers}")
             with np.errstate(over="ignore"):
-                values = values.astype(self.dtype)
+                values = values.astype(self.dtype, order="C")
             if not np.isfinite(values).all():
                 raise invalid(f"{what}[{k}]", "NaN or infinity", "finite numbers")
-            arrays.append(np.ascontiguousarray(values))
+            values.flags.writeable = False
+            arrays.append(values)
         return arrays
 
     def __repr__(self) -> str:
@@ -121,8 +131,13 @@ class Network:
         """(n,) int64: the class of each sample; 0 or 1 where the network has one output. X (n, features), or CSR."""
         return self._labels(self.outputs(X))
 
+    @property
+    def _by_largest(self) -> bool:
+        """Whether the class is the largest output; else there is one output, and a threshold."""
+        return self.layers[-1] > 1 or self.loss == "softmax_ce"
+
     def _labels(self, outputs: np.ndarray) -> np.ndarray:
-        if outputs.shape[1] > 1:
+        if self._by_largest:
             return outputs.argmax(axis=1)
         return (outputs[:, 0] > (0.5 if self.loss == "mse" else 0)).astype(np.int64)
 
@@ -142,23 +157,45 @@ class Network:
     def outputs(self, X: npt.ArrayLike) -> np.ndarray:
         """(n, outputs) what the last layer gives: logits, or with mse the outputs. X (n, features), or CSR.
 
-        Raises InvalidArgument or InvalidType for X of another shape, without rows, or with NaN.
+        Raises InvalidArgument or InvalidType for X of another shape, without rows, with NaN, or so large that what it
+        gives is not finite.
         """
-        checked = check_inputs(X, self.dtype, "X", self.layers[0])
-        return self._outputs(checked)
+        out = self._outputs(check_inputs(X, self.dtype, "X", self.layers[0]))
+        if not np.isfinite(out).all():
+            raise invalid("X", f"values whose outputs are not finite in {self.dtype}", "smaller ones")
+        return out
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        threads = 1 if X.shape[0] <= SMALL else available_threads()
-        with blas_threads(self.backend, threads):
-            return self._current_predictor().outputs(X)
+    def _outputs(self, X: Any, threads: int | None = None) -> np.ndarray:
+        """Of checked X, computed with `threads` threads, by default all that there are; with one where X is small."""
+        threads = 1 if X.shape[0] <= SMALL else threads or available_threads()
+        idle = self._idle_predictors(threads)
+        try:
+            predictor = idle.pop()
+        except IndexError:
+            predictor = load_backend(self.backend)[1](self.plan(), self.weights, self.biases, threads)
+        limits = blas_threads(self.backend, threads) if self.backend == "numpy" else nullcontext()
+        with limits, np.errstate(all="ignore"):
+            out = predictor.outputs(X)
+        idle.append(predictor)
+        return out
 
-    def _current_predictor(self) -> Any:
-        """Made once for these very arrays: assigning to weights or biases makes a new one. Changing them in place does not."""
-        key = (self.backend, *map(id, self.weights), *map(id, self.biases))
-        if self._predictor is None or self._predictor[0] != key:
-            _, predictor = load_backend(self.backend)
-            self._predictor = key, predictor(self.plan(), self.weights, self.biases, available_threads())
-        return self._predictor[1]
+    def _idle_predictors(self, threads: int) -> list[Any]:
+        """Predictors of the present parameters that no Python thread is using: each has scratch memory of its own.
+
+        Assigned parameters are checked when they are first used, and replaced by read-only copies: what a predictor
+        was made of cannot change unnoticed.
+        """
+        assigned = (*self.weights, *self.biases)
+        used, idle = self._used
+        if len(used) != len(assigned) or any(a is not b for a, b in zip(used, assigned, strict=True)):
+            self.weights, self.biases = self._checked("weights", self.weights), self._checked("biases", self.biases)
+            used, idle = self._used = (*self.weights, *self.biases), {}
+        key = self.backend, threads, self.scale, self.activations, self.loss, self.output_activation
+        return idle.setdefault(key, [])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the predictors: copies and other processes make their own."""
+        return {**self.__dict__, "_used": ((), {})}
 
     def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Share of samples whose class is predicted as y (n,) says; where y has (n, outputs) targets, as the largest of them."""
@@ -166,23 +203,31 @@ class Network:
 
     def loss_and_accuracy(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
         """Mean loss of a sample (nats, or squared error; without L2 and label smoothing) and share of right predictions."""
+        inputs = check_inputs(X, self.dtype, "X", self.layers[0])
+        targets, _ = check_targets(y, inputs.shape[0], self.layers[-1], self.loss, self.dtype)
+        loss, accuracy = self._loss_and_accuracy(inputs, targets)
+        if not math.isfinite(loss):
+            raise invalid("X", f"values whose loss is not finite in {self.dtype}", "smaller ones")
+        return loss, accuracy
+
+    def _loss_and_accuracy(self, X: Any, targets: np.ndarray, threads: int | None = None) -> tuple[float, float]:
+        """Of checked X and targets; the loss may be infinite or NaN."""
         from fastfc.kernels.reference import losses
         from fastfc.kernels.reference.batch import one_hot
 
-        inputs = check_inputs(X, self.dtype, "X", self.layers[0])
-        targets, _ = check_targets(y, inputs.shape[0], self.layers[-1], self.loss, self.dtype)
-        z = self._outputs(inputs)
+        z = self._outputs(X, threads)
         target = targets if targets.ndim == 2 else np.empty_like(z)
         if targets.ndim == 1:
             one_hot(targets, np.arange(len(z)), 0, 1, target)
         delta, sample_losses = np.empty_like(z), np.empty(len(z), z.dtype)
-        if self.loss == "softmax_ce":
-            losses.softmax_cross_entropy(z, target, 1.0, delta, sample_losses)
-        elif self.loss == "sigmoid_bce":
-            losses.sigmoid_cross_entropy(z, target, 1.0, delta, sample_losses)
-        else:
-            losses.mean_squared_error(z, target, IDENTITY, 1.0, delta, sample_losses)
-        right = self._labels(z) == (target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0] > 0.5)
+        with np.errstate(all="ignore"):
+            if self.loss == "softmax_ce":
+                losses.softmax_cross_entropy(z, target, 1.0, delta, sample_losses)
+            elif self.loss == "sigmoid_bce":
+                losses.sigmoid_cross_entropy(z, target, 1.0, delta, sample_losses)
+            else:
+                losses.mean_squared_error(z, target, IDENTITY, 1.0, delta, sample_losses)
+        right = self._labels(z) == (target.argmax(axis=1) if self._by_largest else target[:, 0] > 0.5)
         return float(sample_losses.mean(dtype=np.float64)), float(right.mean())
 
     def save(self, path: str | os.PathLike[str]) -> None:
