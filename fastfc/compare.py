@@ -20,7 +20,7 @@ from fastfc.train import TrainResult, train
 class BackendRow:
     """One backend: seconds an epoch (the median), how many times as fast as the first backend, and how far from it.
 
-    largest differences: of the losses of the epochs, relative, and of the final weights, absolute.
+    largest differences: of the losses of the epochs, relative (absolute where a loss is 0), and of the final weights, absolute.
     """
 
     backend: str
@@ -60,7 +60,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(
+def compare(  # type: ignore[misc]  # epochs has a default of its own
     data: Any = None,
     test_data: Any = None,
     *,
@@ -87,7 +87,14 @@ def compare(
     results: dict[str, TrainResult] = {}
     for _ in range(repeats):
         for name in backends:
-            r = train(dataset, backend=name, threads=threads, seed=seed, **{**settings, "epochs": epochs})  # type: ignore[misc]
+            r = train(
+                dataset,
+                backend=name,
+                threads=threads,
+                seed=seed,
+                on_interrupt="raise",
+                **{**settings, "epochs": epochs},
+            )
             seconds[name] += [record.seconds for record in r.history]
             compiling.setdefault(name, r.compile_seconds)
             results[name] = r
@@ -101,7 +108,7 @@ def compare(
             compile_seconds=compiling[name],
             test_accuracy=r.test_accuracy,
             loss_difference=max(
-                abs(a.loss - b.loss) / abs(a.loss) for a, b in zip(first.history, r.history, strict=True)
+                abs(a.loss - b.loss) / (abs(a.loss) or 1) for a, b in zip(first.history, r.history, strict=True)
             ),
             weight_difference=max(
                 float(np.abs(a - b).max()) for a, b in zip(first.model.weights, r.model.weights, strict=True)
