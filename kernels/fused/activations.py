@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import types
+from numba.extending import overload
+
 from fastfc.kernels.fused.jit import OPTIONS, inline, kernel
 from fastfc.kernels.fused.parallel import flat
 from fastfc.kernels.plan import RELU, SIGMOID, TANH
-from numba import types
-from numba.extending import overload
 
 F = np.float32
 D = np.float64

@@ -6,6 +6,7 @@ from collections import namedtuple
 from itertools import pairwise
 
 import numpy as np
+
 from fastfc.kernels.fused import dense, sparse
 from fastfc.kernels.fused.jit import inline
 from fastfc.kernels.fused.packing import WORDS
@@ -114,7 +115,7 @@ class Arena:
     def allocate(self) -> None:
         self.memory = aligned(self.size, self.dtype)
 
-    def matrix(self, layer: int, what: int, rows: int) -> np.ndarray:
+    def matrix(self, layer: int, what: np.integer, rows: int) -> np.ndarray:
         """(rows, fan_out), or for the transposed weights (rows, fan_in of the layer): a view without the padding."""
         of = layer - 1 if what == T else layer
         offset, padded = self.layout[layer, what], self.layout[of, PADDED]

@@ -6,6 +6,7 @@ All matrices have rows of a whole number of vectors: columns beyond the layer's 
 from __future__ import annotations
 
 import numpy as np
+
 from fastfc.kernels.fused.activations import activate, chain
 from fastfc.kernels.fused.jit import inline, kernel
 from fastfc.kernels.fused.packing import transpose_block

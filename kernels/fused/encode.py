@@ -19,7 +19,6 @@ def encode(X: np.ndarray, background: float) -> tuple[np.ndarray, float]:
     Codes are uint8 if X is 8-bit data that someone has scaled and shifted: if background + scale * codes is X within the
     rounding of its dtype (4 units in the last place of the largest value). Otherwise they have X's dtype, and scale is 1.
     """
-    background = X.dtype.type(background)
     step = _step(np.unique(X[:: max(1, len(X) // SAMPLED)]), background)
     tolerance = 4 * np.finfo(X.dtype).eps * max(abs(float(X.max())), abs(float(X.min())))
     codes = np.empty(X.shape, np.uint8)
@@ -31,13 +30,13 @@ def encode(X: np.ndarray, background: float) -> tuple[np.ndarray, float]:
             break
         codes[start : start + ROWS] = levels
     if step:
-        return codes, float(step)
-    return (X - background if background else X), 1.0
+        return codes, step
+    return (X - X.dtype.type(background) if background else X), 1.0
 
 
-def _step(values: np.ndarray, background: np.generic) -> np.generic | int:
+def _step(values: np.ndarray, background: float) -> float:
     """The distance between neighbouring levels of 8-bit data, from the values seen; 0 if they are not such data."""
-    if not 2 <= len(values) <= LEVELS + 1 or values[0] != background:
+    if not 2 <= len(values) <= LEVELS + 1 or float(values[0]) != background:
         return 0
     count = np.rint((values[-1] - background) / np.diff(values).min())
-    return (values[-1] - background) / count if 1 <= count <= LEVELS else 0
+    return float((values[-1] - background) / count) if 1 <= count <= LEVELS else 0

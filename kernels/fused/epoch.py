@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+
 from fastfc.kernels.fused import batch, dense, losses, sparse
 from fastfc.kernels.fused.arena import (
     ACTIVATION,
@@ -283,7 +284,7 @@ class Trainer:
         rules = [(*plan.rule, 0), (*plan.rule[:4], 0, 0), (0, 0, 1, 0, 0, -1)]
         codes = aligned(chunk * features, X.dtype).reshape(chunk, features)
         unit = sparse.PANEL if is_sparse else LANES
-        self.arguments = (
+        self.arguments: tuple[Any, ...] = (
             arena.memory,
             arena.layout,
             np.array(places + arena.work),
@@ -305,7 +306,17 @@ class Trainer:
         sample_losses (n,), in that order, is written.
         """
         self.counter[0] = 0
-        arguments = (self.threads, self.counter, *self.arguments, order, shifts, rates, sample_losses, start, stop)
+        arguments: tuple[Any, ...] = (
+            self.threads,
+            self.counter,
+            *self.arguments,
+            order,
+            shifts,
+            rates,
+            sample_losses,
+            start,
+            stop,
+        )
         others = [self.pool.submit(run, t, *arguments) for t in range(1, self.threads)] if self.pool else []
         try:
             run(0, *arguments)
@@ -328,7 +339,7 @@ class Trainer:
         if self.pool:
             self.pool.shutdown()
 
-    def _matrix(self, layer: int, what: int) -> np.ndarray:
+    def _matrix(self, layer: int, what: np.integer) -> np.ndarray:
         return self.arena.matrix(layer, what, self.plan.layers[layer] if what in (W, V) else 1)
 
     def _fill(self, weights: Arrays, biases: Arrays, velocities: Arrays) -> None:

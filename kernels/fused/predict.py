@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+
 from fastfc.kernels.fused import batch
 from fastfc.kernels.fused.arena import FAN_OUT, ONE, A, Arena, B, W, forward_pass, matrix, matrix_rows, sparse_work
 from fastfc.kernels.fused.jit import kernel
@@ -81,7 +82,7 @@ class Predictor:
         is_sparse = features >= LEAST_FEATURES and np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
         arena, scale = self.arena, self.scales[X.dtype]
-        fixed = (
+        fixed: tuple[Any, ...] = (
             arena.memory,
             arena.layout,
             self.places,

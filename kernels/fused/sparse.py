@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
+
 from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.batch import multiply_by
 from fastfc.kernels.fused.dense import STRAIGHT

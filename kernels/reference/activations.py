@@ -11,6 +11,7 @@ The derivative is written in terms of the activation a = f(z) itself, so that z 
 from __future__ import annotations
 
 import numpy as np
+
 from fastfc.kernels.plan import RELU, SIGMOID, TANH
 
 

@@ -12,6 +12,7 @@ For one layer with input x, weights W, bias b and activation f, and a loss L:
 from __future__ import annotations
 
 import numpy as np
+
 from fastfc.kernels.reference.activations import activate, chain
 from fastfc.kernels.reference.momentum import step
 

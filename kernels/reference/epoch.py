@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
 from fastfc.kernels.reference import batch, dense, losses
 from fastfc.kernels.reference.momentum import step

@@ -7,6 +7,7 @@ delta is scaled by `scale`, 1/batch for the mean over the batch and 1 for the su
 from __future__ import annotations
 
 import numpy as np
+
 from fastfc.kernels.reference.activations import chain
 
 
