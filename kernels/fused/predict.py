@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,16 +41,18 @@ def run(thread, threads, arena, layout, places, scale, is_sparse, X, order, code
 
 @kernel
 def one(x, arena, layout, places, scale, memory):
-    """Which output is the largest for the single sample x (1, features); -1 where x has NaN or infinity."""
+    """Which output is the largest for the single sample x (1, features); -1 where x or what it gives is not finite."""
     for j in range(x.shape[1]):
-        if x[0, j] - x[0, j] != 0:
+        if not math.isfinite(x[0, j]):
             return -1
     work = sparse_work(arena, places[1], x.shape[1], 0, memory)
     bias, dense = matrix(arena, layout, 0, B, ONE), view(arena, places[0], ONE, x.shape[1])
     forward_pass(arena, layout, bias, dense, x, scale, x.shape[1] >= LEAST_FEATURES, 0, 1, work)
     result = matrix_rows(arena, layout, layout.shape[0] - 1, A, 0, 1)
     best = 0
-    for j in range(1, layout[-1, FAN_OUT]):
+    for j in range(layout[-1, FAN_OUT]):
+        if not math.isfinite(result[0, j]):
+            return -1
         if result[0, j] > result[0, best]:
             best = j
     return best
@@ -105,6 +108,6 @@ class Predictor:
         return out
 
     def label(self, x: np.ndarray) -> int:
-        """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 with NaN or infinity in x."""
+        """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 if that or x is not finite."""
         arena = self.arena
         return one(x, arena.memory, arena.layout, self.places, self.scales[x.dtype], arena.thread_memory)

@@ -36,7 +36,6 @@ class Predictor:
         return out
 
     def label(self, x: np.ndarray) -> int:
-        """Which output is the largest for the sample x (1, features), uint8 or plan.dtype; -1 where it has NaN or infinity."""
-        if not np.isfinite(x).all():
-            return -1
-        return int(self.outputs(x)[0].argmax())
+        """Which output is the largest for x (1, features), uint8 or plan.dtype; -1 if that or x is not finite."""
+        outputs = self.outputs(x)[0]
+        return int(outputs.argmax()) if np.isfinite(x).all() and np.isfinite(outputs).all() else -1
