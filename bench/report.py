@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -97,7 +98,7 @@ def measure_row(row: Row, repeats: int, quick: bool, store: Store, log: Log) -> 
         if quick:
             entries = [(entry, workload.small()) for entry, workload in entries]
         return {"results": {m.entry.name: m for m in measure(entries, store, repeats, seconds, say)}}
-    except RuntimeError as error:
+    except (RuntimeError, subprocess.SubprocessError) as error:
         return {"error": str(error)}
 
 

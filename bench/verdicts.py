@@ -76,7 +76,8 @@ def same_result(results: Mapping[str, Measured]) -> Verdict:
 
 def wording(claim: Claim) -> str:
     who = "" if claim.entry == "fastfc" else f"{claim.entry}: "
-    against = "the best peer" if len(claim.against) > 1 else "".join(claim.against)
+    libraries = {name.removesuffix(", 1 thread") for name in claim.against}
+    against = "the best peer" if len(libraries) > 1 else "".join(claim.against[:1])
     words = {
         "floor": f"<= {claim.limit:g} x the dense floor",
         "peak": f">= {100 * claim.limit:g} % of the GEMM peak",

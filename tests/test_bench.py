@@ -116,6 +116,12 @@ def test_the_best_of_several_peers_is_the_one_to_beat() -> None:
     assert verdict.note == "best: PyTorch"
 
 
+def test_claims_are_worded_by_whom_they_are_against() -> None:
+    assert verdicts.wording(Claim("faster", 1.8, ("fastfc, 1 thread",))) == ">= 1.8 x as fast as fastfc, 1 thread"
+    assert verdicts.wording(Claim("faster", 4, ("JAX", "JAX, 1 thread"))) == ">= 4 x as fast as JAX"
+    assert verdicts.wording(Claim("faster", 1, ("JAX", "PyTorch"))) == ">= 1 x as fast as the best peer"
+
+
 def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
     absent = Measured(Entry("JAX"), MNIST, error="not installed (make peers)")
     verdict = verdicts.judge(Claim("faster", 3.5, ("JAX",)), {"fastfc": measured("fastfc", 1.0), "JAX": absent}, PEAKS)
