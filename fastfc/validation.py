@@ -33,7 +33,7 @@ def _check_kind(dtype: np.dtype, what: str) -> None:
 
 
 def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None = None) -> Any:
-    """X as the kernels take it: (n, features), uint8 or `dtype`, C-contiguous, or CSR of one of these. Never modified.
+    """X as the kernels take it: (n, features), uint8 or `dtype`, C-contiguous and aligned, or CSR of one of these. Never modified.
 
     Images (n, height, width) are flattened.
 
@@ -44,25 +44,38 @@ def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None 
         _check_kind(X.dtype, what)
         _check_shape(X.shape, what, features)
         _check_csr(X, what)
-        if X.dtype == np.uint8:
-            return X
-        values = _converted(X.data, dtype, what)
-        return X if values is X.data else type(X)((values, X.indices, X.indptr), shape=X.shape)
+        values = X.data if X.dtype == np.uint8 else _converted(X.data, dtype, what)
+        parts = [_unlocked(part) for part in (values, X.indices, X.indptr)]
+        same = all(a is b for a, b in zip(parts, (X.data, X.indices, X.indptr), strict=True))
+        return X if same else type(X)(tuple(parts), shape=X.shape)
     array = as_array(X, what)
     if array.ndim == 3 and array.size:
         array = array.reshape(len(array), -1)
     _check_shape(array.shape, what, features)
-    return np.ascontiguousarray(array) if array.dtype == np.uint8 else _converted(array, dtype, what)
+    return _unlocked(np.require(array, None, "CE") if array.dtype == np.uint8 else _converted(array, dtype, what))
 
 
 def _converted(array: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
     """`array`, C-contiguous and of `dtype`, in which it must be finite."""
     _check_finite(array, what)
     with np.errstate(all="ignore"):
-        converted = np.ascontiguousarray(array, dtype)
+        converted = np.require(array, dtype, "CAE")  # contiguous, aligned, and no subclass
     if array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize:
         _check_finite(converted, f"{what} as {dtype.name}")
     return converted
+
+
+class _Unlocked:
+    """Says of the memory of `array` that it can be written."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def _unlocked(array: np.ndarray) -> np.ndarray:
+    """`array` without its mark of being read-only, which would make compiled code compile anew. Nothing writes to it."""
+    return array if array.flags.writeable else np.asarray(_Unlocked(array))
 
 
 def _check_shape(shape: tuple[int, ...], what: str, features: int | None) -> None:
@@ -126,7 +139,7 @@ def check_targets(
         raise invalid(what, f"targets from {targets.min()} to {targets.max()}", f"0 to 1 with loss {loss!r}")
     if loss == "softmax_ce" and not np.allclose(targets.sum(axis=1), 1, atol=1e-4):
         raise invalid(what, "targets of a sample that do not add up to 1", "shares that do, with loss 'softmax_ce'")
-    return targets, targets.shape[1]
+    return _unlocked(targets), targets.shape[1]
 
 
 def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, what: str) -> tuple[np.ndarray, int]:
@@ -143,4 +156,4 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
             raise invalid(what, f"label {high}", f"labels below {MOST_CLASSES}, or `outputs` to say how many classes")
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
-    return np.ascontiguousarray(array, np.int64), outputs
+    return _unlocked(np.require(array, np.int64, "CAE")), outputs
