@@ -35,7 +35,11 @@ def learning_rates(schedule: Schedule, lr: float, steps: int, dtype: np.dtype) -
         factors = np.minimum((s + 1) / top, (steps - s) / max(steps - top, 1.0)).clip(max=1)
     else:
         factors = np.ones(steps)
-    return (lr * factors).astype(dtype)
+    with np.errstate(over="ignore"):
+        rates = (lr * factors).astype(dtype)
+    if not np.isfinite(rates).all():
+        raise invalid("lr", lr, f"a number that {dtype.name} can hold")
+    return rates
 
 
 def _factor(value: object, step: int) -> float:
