@@ -1,0 +1,50 @@
+"""Small data, and Python in a process of its own: what the tests of behaviour share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastfc.network import Network
+
+BACKENDS = ("numpy", "numba")
+SMALL: dict[str, Any] = {"hidden": (8,), "batch_size": 32, "epochs": 2, "dtype": "float64"}
+# Enough work in a step that several threads are used.
+BUSY: dict[str, Any] = {"hidden": (64, 40), "batch_size": 96, "epochs": 2, "dtype": "float64", "momentum": 0.8}
+
+
+def blobs(n: int = 100, features: int = 20, classes: int = 3, dtype: str = "float64", seed: int = 0) -> tuple[Any, Any]:
+    """(X, y): points (n, features) around one centre for each class, and their labels (n,)."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((classes, features))
+    y = np.arange(n) % classes
+    return (centres[y] + 0.5 * rng.standard_normal((n, features))).astype(dtype), y
+
+
+def images(n: int = 90, side: int = 6, seed: int = 0) -> tuple[Any, Any]:
+    """(X, y): images (n, side, side) uint8, mostly black, that are bright in one of three rows, which is the label."""
+    rng = np.random.default_rng(seed)
+    X, y = np.zeros((n, side, side), np.uint8), np.arange(n) % 3
+    X[np.arange(n), y + 1] = rng.integers(1, 256, (n, side))
+    return X, y
+
+
+def digest(model: Network) -> str:
+    """SHA-256 of all parameters."""
+    return hashlib.sha256(b"".join(p.tobytes() for p in (*model.weights, *model.biases))).hexdigest()
+
+
+def python(code: str, *, timeout: float = 120, **environment: str | None) -> str:
+    """What `code` prints, run by a new Python with these environment variables; None removes one."""
+    env = {**os.environ, **environment}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env={k: v for k, v in env.items() if v is not None}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
