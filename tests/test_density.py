@@ -1,76 +1,55 @@
-"""The choice of the first layer's kernel: by the share of terms that zeros leave, on data whose share is known."""
+"""The rule that chooses between the sparse and the dense first layer, at its boundary."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import scipy.sparse
+from scipy.sparse import csr_array
 
 import fastfc
-from fastfc.density import MOST, SAMPLED, choose_input_kernel, computed_share
+from fastfc.density import GROUP, LEAST_FEATURES, MOST, background_of, choose_input_kernel, computed_share
+
+BLOCKS = 10
 
 
-def striped(n: int, features: int, lit: int) -> np.ndarray:
-    """The first `lit` features of each sample are not zero: the same groups of four, of samples and of features."""
-    X = np.zeros((n, features))
-    X[:, :lit] = 1
+def blocks(count: int, kind: str = "uint8") -> np.ndarray:
+    """BLOCKS² square blocks of GROUP samples and GROUP features, `count` of them not 0 in one corner."""
+    X = np.zeros((BLOCKS * GROUP, BLOCKS * GROUP), kind)
+    for block in np.random.default_rng(0).permutation(BLOCKS**2)[:count]:
+        X[block // BLOCKS * GROUP, block % BLOCKS * GROUP + GROUP - 1] = 3
     return X
 
 
-@pytest.mark.parametrize("lit", [0, 8, 24, 32])
-@pytest.mark.parametrize("form", [np.asarray, lambda X: X.astype(np.uint8), scipy.sparse.csr_array], ids=str)
-def test_the_share_of_whole_groups_is_exact(form: Any, lit: int) -> None:
-    assert computed_share(form(striped(64, 32, lit))) == lit / 32
+def test_one_number_in_a_block_makes_the_block_computed() -> None:
+    """Forward a block's column in GROUP samples, in the gradient its row in GROUP features: 1 / GROUP of it each."""
+    for count in (0, 1, 37, BLOCKS**2):
+        assert computed_share(blocks(count)) == pytest.approx(count / BLOCKS**2 / GROUP)
 
 
-def test_a_group_counts_if_any_of_it_does() -> None:
-    """One non-zero in each group of four features, in one sample of four: 1/4 of the columns forward, 1/4 of the rows."""
-    X = np.zeros((64, 32))
-    X[::4, ::4] = 1
-    assert computed_share(X) == 0.25
+@pytest.mark.parametrize("kind", ["uint8", "float32", "csr", "standardised"])
+def test_sparse_is_chosen_up_to_the_boundary_and_dense_beyond(kind: str) -> None:
+    last = int(np.floor(MOST * BLOCKS**2 + 1e-9))
+    for count, expected in ((0, "sparse"), (last, "sparse"), (last + 1, "dense"), (BLOCKS**2, "dense")):
+        X = np.kron(blocks(count)[::GROUP, GROUP - 1 :: GROUP] > 0, np.ones((GROUP, GROUP))).astype("float32")
+        X = {"csr": csr_array, "standardised": lambda x: (x - 0.13) / 0.31}.get(kind, lambda x: x.astype(kind))(X)
+        background = np.float32(-0.13) / np.float32(0.31) if kind == "standardised" else 0.0
+        chosen, why = choose_input_kernel(X, "auto", background)
+        assert chosen == expected, count
+        assert f"{count} % of the terms" in why and f"{100 * MOST:.0f} %" in why
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, SAMPLED, SAMPLED + 1, 3 * SAMPLED])
-def test_any_number_of_rows_will_do(n: int) -> None:
-    assert computed_share(striped(n, 32, 8)) == 0.25
+def test_the_rule_can_be_overridden_but_for_few_features() -> None:
+    X, y = blocks(BLOCKS**2 // 2, "float32"), np.arange(BLOCKS * GROUP) % 3
+    few = X[:, : LEAST_FEATURES - 1]
+    for wanted in ("sparse", "dense"):
+        result = fastfc.train((X, y), epochs=1, hidden=(4,), input_kernel=wanted, threads=1)
+        assert (result.input_kernel, result.input_kernel_reason) == (wanted, "as asked for")
+        assert choose_input_kernel(few, wanted)[0] == "dense"
+    assert choose_input_kernel(X[:, :LEAST_FEATURES], "sparse")[0] == "sparse"
 
 
-@pytest.mark.parametrize("shift", [0.0, -1.5])
-def test_a_background_other_than_zero_is_left_out_too(shift: float) -> None:
-    X = striped(64, 32, 8) + shift
-    assert computed_share(X, shift) == 0.25
-    assert fastfc.train((X, np.arange(64) % 2), hidden=(), epochs=1, dtype="float64").input_kernel == "sparse"
-
-
-@pytest.mark.parametrize(
-    ("X", "wanted", "chosen", "why"),
-    [
-        (striped(64, 32, 8), "auto", "sparse", "25 % of the terms remain when zeros are left out, at most 60 %"),
-        (striped(64, 32, 32), "auto", "dense", "100 % of the terms remain"),
-        (striped(64, 32, 32), "sparse", "sparse", "as asked for"),
-        (striped(64, 32, 8), "dense", "dense", "as asked for"),
-        (striped(64, 15, 0), "sparse", "dense", "15 features, fewer than 16"),
-    ],
-)
-def test_the_choice_and_its_reason(X: np.ndarray, wanted: str, chosen: str, why: str) -> None:
-    kernel, reason = choose_input_kernel(X, wanted)
-    assert kernel == chosen and reason.startswith(why)
-
-
-def test_the_limit_lies_where_it_says() -> None:
-    for lit, chosen in ((int(MOST * 40), "sparse"), (int(MOST * 40) + 4, "dense")):
-        assert choose_input_kernel(striped(64, 40, lit), "auto")[0] == chosen
-
-
-def test_a_result_says_what_was_chosen_and_why() -> None:
-    X, y = striped(64, 32, 8), np.arange(64) % 2
-    settings: dict[str, Any] = {"hidden": (), "epochs": 1, "dtype": "float64"}
-    auto = fastfc.train((X, y), **settings)
-    dense = fastfc.train((X, y), input_kernel="dense", **settings)
-    reference = fastfc.train((X, y), backend="numpy", **settings)
-    assert (auto.input_kernel, dense.input_kernel, reference.input_kernel) == ("sparse", "dense", "dense")
-    assert auto.input_kernel_reason.startswith("25 %") and dense.input_kernel_reason == "as asked for"
-    for other in (dense, reference):
-        np.testing.assert_allclose(other.model.weights[0], auto.model.weights[0], rtol=1e-12, atol=1e-15)
+def test_the_background_is_the_most_common_value_of_floats() -> None:
+    X = np.full((9, 20), -0.4, np.float32)
+    X[:, :9] = np.arange(9)
+    assert background_of(X) == np.float32(-0.4)
+    assert background_of(X.astype(np.uint8)) == background_of(csr_array(X)) == 0

@@ -1,0 +1,343 @@
+"""Whole trainings: the fused backend against the reference step by step, and whatever must not change a single bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+import fastfc
+from fastfc.density import background_of
+from fastfc.kernels.reference import epoch as reference
+from fastfc.network import Network
+from tests.trainers import COMPUTATIONS, Training, assert_same
+
+FUSED = ("numba dense", "numba sparse")
+AFTER_A_STEP = {"float32": 1e-5, "float64": 1e-12}
+AFTER_EPOCHS = {"float32": 1e-3, "float64": 1e-9}
+HEIGHT, WIDTH, CLASSES = 11, 19, 4
+dtypes = pytest.mark.parametrize("dtype", AFTER_A_STEP)
+
+
+def samples(n: int, kind: str, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
+    """X (n, HEIGHT * WIDTH), half of it of one value, and labels.
+
+    uint8         bytes, half of them 0
+    scaled        these, over 255: floats that can be bytes again
+    standardised  the same with another background than 0
+    floats        that no bytes can stand for, half of them 0
+    shifted       the same with another background than 0
+    """
+    rng = np.random.default_rng(0)
+    shape = n, HEIGHT * WIDTH
+    seen, codes, floats = rng.random(shape) < 0.5, rng.integers(1, 256, shape), rng.standard_normal(shape)
+    X = {
+        "uint8": seen * codes,
+        "scaled": seen * codes / 255,
+        "standardised": (seen * codes / 255 - 0.13) / 0.31,
+        "floats": seen * floats,
+        "shifted": seen * floats + 0.7,
+    }[kind]
+    return X.astype("uint8" if kind == "uint8" else dtype), rng.integers(0, CLASSES, n)
+
+
+KINDS = ("uint8", "scaled", "standardised", "floats", "shifted")
+
+
+def network(dtype: str = "float64", hidden: tuple[int, ...] = (9, 5), **description: Any) -> Network:
+    return Network((HEIGHT * WIDTH, *hidden, CLASSES), dtype=dtype, image_shape=(HEIGHT, WIDTH), seed=1, **description)
+
+
+# (network, settings of the training, samples, batch): what the settings can be, each at least once.
+TRAININGS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int | None]] = {
+    "the defaults": ({}, {}, 30, 8),
+    "batches of one": ({}, {"momentum_kind": "ema"}, 5, 1),
+    "the whole set a step": ({}, {"momentum_kind": "none", "weight_decay": 0.0}, 29, None),
+    "a last batch of one": ({}, {"label_smoothing": 0.1}, 17, 8),
+    "the sum over the batch": ({}, {"grad_reduction": "sum", "momentum_kind": "heavy_ball"}, 21, 7),
+    "sigmoids": ({"loss": "sigmoid_bce", "activation": "sigmoid"}, {"label_smoothing": 0.1}, 30, 16),
+    "squared error": ({"loss": "mse", "activation": "tanh", "output_activation": "sigmoid"}, {}, 23, 8),
+    "an activation for each layer": ({"activation": ("tanh", "identity")}, {"weight_decay": 0.1}, 30, 8),
+    "no hidden layer": ({"hidden": ()}, {}, 30, 8),
+    "layers wider than a tile": ({"hidden": (150, 131)}, {}, 40, 20),
+    "batches in parts": ({}, {"weight_decay": 0.01}, 1100, 530),
+    "batches in parts, linear": ({"hidden": ()}, {"momentum_kind": "none"}, 600, 513),
+}
+
+
+def trainings(name: str, dtype: str, kind: str, *computations: str, threads: int = 1) -> list[Training]:
+    description, settings, n, batch_size = TRAININGS[name]
+    X, y = samples(n, kind, dtype)
+    return [Training(c, network(dtype, **description), X, y, batch_size, threads, **settings) for c in computations]
+
+
+@dtypes
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("computation", FUSED)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_trainings_agree_step_by_step(name: str, computation: str, kind: str, dtype: str) -> None:
+    ours, theirs = trainings(name, dtype, kind, computation, "numpy")
+    assert_same_steps(ours, theirs, dtype)
+
+
+def assert_same_steps(ours: Training, theirs: Training, dtype: str) -> None:
+    """Two epochs in two orders: to rounding after the first step, and close to it after all of them."""
+    rng = np.random.default_rng(2)
+    for epoch in range(2):
+        order, rates = rng.permutation(ours.n), rng.uniform(0.02, 0.1, ours.steps)
+        for step in range(ours.steps):
+            for training in (ours, theirs):
+                training.run(rates, order, start=step, stop=step + 1)
+            first = epoch == step == 0
+            tolerance = (AFTER_A_STEP if first else AFTER_EPOCHS)[dtype]
+            assert_same(ours.parameters(), theirs.parameters(), tolerance)
+            done = slice((step + 1) * ours.batch_size if epoch == 0 else ours.n)
+            assert_same([ours.losses[done]], [theirs.losses[done]], tolerance)
+
+
+# Wrong trainers: the reference with a mistake in a step.
+class _NoLastBatch(reference.Trainer):
+    def run(self, order: np.ndarray, shifts: Any, rates: Any, sample_losses: np.ndarray, start: int, stop: int) -> None:
+        super().run(order, shifts, rates, sample_losses, start, min(stop, len(order) // self.plan.batch_size))
+
+
+class _NoLastSample(reference.Trainer):
+    def _step(self, order: np.ndarray, shifts: Any, rate: float, sample_losses: np.ndarray) -> None:
+        super()._step(order[:-1], shifts, rate, sample_losses[:-1])
+        sample_losses[-1] = sample_losses[:-1].mean()
+
+
+def _with(**changed: Any) -> Callable[..., reference.Trainer]:
+    return lambda plan, *arguments: reference.Trainer(replace(plan, **changed), *arguments)
+
+
+def _late_rate(*arguments: Any) -> reference.Trainer:
+    trainer = reference.Trainer(*arguments)
+    run = trainer.run
+    trainer.run = lambda order, shifts, rates, *rest: run(order, shifts, np.roll(rates, 1), *rest)
+    return trainer
+
+
+WRONG = {
+    "the last batch is dropped": _NoLastBatch,
+    "the last sample of a batch is dropped": _NoLastSample,
+    "L2 is forgotten": _with(rule=(0.9, 1.0, 1.0, 0.9, 0.0)),
+    "momentum is heavy ball's": _with(rule=(0.9, 1.0, 0.0, 1.0, 1e-4)),
+    "labels are smoothed": _with(smoothing=1e-3),
+    "the gradient is summed": _with(mean=False),
+    "rates come a step late": _late_rate,
+    "another activation": _with(activations=(0, 1, 3)),
+}
+
+
+@dtypes
+@pytest.mark.parametrize("mistake", WRONG)
+def test_the_comparison_fails_on_a_wrong_trainer(mistake: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (right,) = trainings("the defaults", dtype, "floats", "numpy")
+    assert_same_steps(right, *trainings("the defaults", dtype, "floats", "numpy"), dtype)
+    (right,) = trainings("the defaults", dtype, "floats", "numpy")
+    monkeypatch.setattr("tests.trainers.load_backend", lambda name: (WRONG[mistake], None))
+    (wrong,) = trainings("the defaults", dtype, "floats", "numpy")
+    with pytest.raises(AssertionError):
+        assert_same_steps(wrong, right, dtype)
+
+
+# Bits
+@dtypes
+@pytest.mark.parametrize("computation", FUSED)
+@pytest.mark.parametrize("kind", ["uint8", "standardised", "shifted"])
+@pytest.mark.parametrize("name", ["the defaults", "batches of one", "batches in parts", "layers wider than a tile"])
+def test_any_number_of_threads_gives_the_same_bits(name: str, kind: str, computation: str, dtype: str) -> None:
+    digests = set()
+    for threads in (1, 2, 3, 4, 1):
+        (training,) = trainings(name, dtype, kind, computation, threads=threads)
+        for seed in range(2):
+            training.run(0.05, np.random.default_rng(seed).permutation(training.n))
+        digests.add(training.digest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_fastfc_train_gives_the_same_bits_with_any_number_of_threads(threads: int) -> None:
+    X, y = samples(300, "uint8")
+
+    def weights(threads: int) -> list[bytes]:
+        r = fastfc.train((X, y), epochs=2, hidden=(200, 50), threads=threads)
+        assert r.threads == threads
+        return [w.tobytes() for w in r.model.weights]
+
+    assert weights(threads) == weights(4)
+
+
+@dtypes
+@pytest.mark.parametrize("computation", COMPUTATIONS)
+def test_an_epoch_in_pieces_gives_the_same_bits(computation: str, dtype: str) -> None:
+    whole, pieces = (trainings("the defaults", dtype, "floats", computation)[0] for _ in range(2))
+    whole.run(0.05)
+    for start, stop in ((0, 0), (0, 1), (1, 3), (3, 4)):
+        pieces.run(0.05, start=start, stop=stop)
+    assert whole.digest() == pieces.digest()
+
+
+@pytest.mark.parametrize("computation", COMPUTATIONS)
+@pytest.mark.parametrize("kind", ["uint8", "floats"])
+def test_csr_gives_the_same_bits_as_the_matrix(computation: str, kind: str) -> None:
+    X, y = samples(30, kind)
+    digests = set()
+    for given in (X, csr_array(X)):
+        training = Training(computation, network(), given, y, 8)
+        training.run(0.05)
+        digests.add(training.digest())
+    assert len(digests) == 1
+
+
+@dtypes
+@pytest.mark.parametrize("kind", ["floats", "uint8"])
+@pytest.mark.parametrize("name", ["the defaults", "batches in parts"])
+def test_leaving_zeros_out_gives_the_same_bits(name: str, kind: str, dtype: str) -> None:
+    digests = set()
+    for training in trainings(name, dtype, kind, *FUSED):
+        training.run(0.05)
+        digests.add(training.digest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("computation", COMPUTATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_shifts_within_the_training_equal_images_shifted_before(computation: str, kind: str) -> None:
+    """To the bit, with every shift up to the border; the images are shifted here as windows into padded ones."""
+    every = np.array([(dy, dx) for dy in range(1 - HEIGHT, HEIGHT) for dx in range(1 - WIDTH, WIDTH, 3)], np.int8)
+    n, rng = len(every), np.random.default_rng(3)
+    X, y = samples(n, kind)
+    order, outside = rng.permutation(n), background_of(X)
+    around = ((0, 0), (HEIGHT, HEIGHT), (WIDTH, WIDTH))
+    wide = np.pad(X.reshape(n, HEIGHT, WIDTH), around, constant_values=outside)
+    windows = [
+        wide[i, HEIGHT - dy : 2 * HEIGHT - dy, WIDTH - dx : 2 * WIDTH - dx].ravel()
+        for i, (dy, dx) in zip(order, every.tolist(), strict=True)
+    ]
+    inside = Training(computation, network(), X, y, 32)
+    inside.run(0.05, order, every)
+    before = Training(computation, network(), np.array(windows), y[order], 32)
+    before.run(0.05)
+    assert inside.digest() == before.digest()
+
+
+# Whatever form the input has
+def forms(X: np.ndarray, folder: Path) -> dict[str, Any]:
+    """The same numbers, small multiples of 1/8 or whole."""
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    np.save(folder / "X.npy", X)
+    swapped = X.astype(X.dtype.newbyteorder(">"))
+    wide = np.zeros((2 * len(X), X.shape[1] + 2), X.dtype)
+    wide[::2, 1:-1] = X
+    backwards = X[::-1, ::-1].copy()
+    return {
+        "Fortran": np.asfortranarray(X),
+        "strided": wide[::2, 1:-1],
+        "backwards": backwards[::-1, ::-1],
+        "read-only": read_only,
+        "memory-mapped": np.load(folder / "X.npy", mmap_mode="r"),
+        "big-endian": swapped,
+        "a list": X.tolist(),
+        "float16": X.astype(np.float16),
+        "float64": X.astype(np.float64),
+        "images": X.reshape(len(X), HEIGHT, WIDTH),
+        "CSR": csr_array(X),
+    }
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_the_form_of_the_input_changes_nothing(backend: str, tmp_path: Path) -> None:
+    X, y = samples(20, "floats", "float32")
+    X = np.round(8 * X) / np.float32(8)
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "hidden": (6,), "backend": backend, "threads": 1}
+    expected = fastfc.train((X, y), **settings).model
+    outputs = expected.outputs(X)
+    whole, labels = (
+        (8 * X).astype(np.int16),
+        {"int32": y.astype(np.int32), "big-endian": y.astype(">i8"), "list": y.tolist()},
+    )
+    for name, form in forms(X, tmp_path).items():
+        model = fastfc.train((form, y), **settings).model
+        assert [w.tobytes() for w in model.weights] == [w.tobytes() for w in expected.weights], name
+        assert model.outputs(form).tobytes() == outputs.tobytes(), name
+    for name, form in labels.items():
+        model = fastfc.train((X, form), **settings).model
+        assert [w.tobytes() for w in model.weights] == [w.tobytes() for w in expected.weights], name
+    integers, floats = (fastfc.train((form, y), **settings).model for form in (whole, whole.astype(np.float32)))
+    assert [w.tobytes() for w in integers.weights] == [w.tobytes() for w in floats.weights]
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("kind", ["uint8", "shifted"])
+def test_nothing_given_is_changed(backend: str, kind: str) -> None:
+    X, y = samples(20, kind, "float32")
+    given, data = network("float32"), (X.reshape(-1, HEIGHT, WIDTH), y)
+    arrays = [X, y, *given.weights, *given.biases]
+    before = [a.copy() for a in arrays]
+    r = fastfc.train(data, data, network=given, epochs=1, batch_size=8, augment=1, backend=backend)
+    r.model.predict(X)
+    for a, b in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("computation", FUSED)
+@pytest.mark.parametrize("kind", ["uint8", "shifted"])
+def test_steps_allocate_nothing(computation: str, kind: str) -> None:
+    """What compiled code allocates does not depend on the number of steps."""
+    from numba.core.runtime import _nrt_python, rtsys
+
+    (training,) = trainings("batches of one", "float64", kind, computation)
+    training.run(0.05)
+    enabled = _nrt_python.memsys_stats_enabled()
+    _nrt_python.memsys_enable_stats()
+    counts = [rtsys.get_allocation_stats().alloc]
+    for stop in (1, training.steps):
+        training.run(0.05, stop=stop)
+        counts.append(rtsys.get_allocation_stats().alloc)
+    if not enabled:
+        _nrt_python.memsys_disable_stats()
+    assert counts[2] - counts[1] == counts[1] - counts[0]
+
+
+# True data
+def mnist_curve(folder: Path, backend: str, **settings: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Mean loss of each step of an epoch, and the weights after it."""
+    steps: list[float] = []
+    same = {"epochs": 1, "lr": 0.05, "schedule": "constant", "on_steps": lambda e, d, n, losses: steps.extend(losses)}
+    model = fastfc.train(folder, backend=backend, **same, **settings).model
+    assert len(steps) == 469 and np.mean(steps[-50:]) < 0.5
+    return np.array(steps), model.weights
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize(
+    "settings",
+    [{"dtype": "float64"}, {"activation": "tanh"}, {"momentum_kind": "none"}],
+    ids=["float64", "float32 tanh", "float32 relu without momentum"],
+)
+def test_the_loss_curves_of_an_epoch_of_mnist_agree(settings: dict[str, Any], mnist_dir: Path) -> None:
+    tolerance = AFTER_EPOCHS[settings.get("dtype", "float32")]
+    ours, theirs = (mnist_curve(mnist_dir, backend, **settings) for backend in ("numba", "numpy"))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=tolerance)
+    assert_same(ours[1], theirs[1], tolerance)
+
+
+@pytest.mark.mnist
+def test_the_mean_loss_of_an_epoch_of_mnist_agrees_where_rounding_moves_a_relu(mnist_dir: Path) -> None:
+    """In float32, with momentum, rounding may carry a sum across 0, and single steps then go other ways.
+
+    NumPy in float32 leaves NumPy in float64 by as much. The float32 kernels are held to the float64 reference too.
+    """
+    curves = [
+        mnist_curve(mnist_dir, backend, dtype=dtype)[0].mean()
+        for backend, dtype in (("numba", "float32"), ("numpy", "float32"), ("numpy", "float64"))
+    ]
+    np.testing.assert_allclose(curves[0], curves[1:], rtol=1e-3)
