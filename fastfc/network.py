@@ -20,6 +20,7 @@ from fastfc.settings import Init, Settings, number, one_of, sizes, whole
 from fastfc.validation import as_array, check_inputs, check_targets
 
 PIXEL = 1 / 255
+LEAST_FEATURES = 16  # that the call for one sample takes: it has the sparse first layer only
 SMALL = 1024  # samples up to which one thread predicts
 
 
@@ -129,7 +130,7 @@ class Network:
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """(n,) int64: the class of each sample; 0 or 1 where the network has one output. X (n, features), or CSR."""
-        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and X.flags.c_contiguous and self._by_largest:
+        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and X.flags.carray and self._by_largest:
             label = self._label(X)
             if label >= 0:
                 return np.array([label])
@@ -137,10 +138,10 @@ class Network:
 
     def _label(self, x: np.ndarray) -> int:
         """The class of one sample without a detour: a call of a compiled function. -1 where `outputs` must say what is wrong."""
-        if x.dtype != np.uint8 and x.dtype != self.dtype:
+        if x.shape[1] < LEAST_FEATURES or (x.dtype != np.uint8 and x.dtype != self.dtype):
             return -1
         idle = self._idle_predictors(1)
-        predictor = idle.pop() if idle else load_backend(self.backend)[1](self.plan(), self.weights, self.biases, 1)
+        predictor = self._take(idle, 1)
         with np.errstate(all="ignore") if self.backend == "numpy" else nullcontext():
             label = predictor.label(x)
         idle.append(predictor)
@@ -184,10 +185,7 @@ class Network:
         """Of checked X, computed with `threads` threads, by default all that there are; with one where X is small."""
         threads = 1 if X.shape[0] <= SMALL else threads or available_threads()
         idle = self._idle_predictors(threads)
-        try:
-            predictor = idle.pop()
-        except IndexError:
-            predictor = load_backend(self.backend)[1](self.plan(), self.weights, self.biases, threads)
+        predictor = self._take(idle, threads)
         limits = blas_threads(self.backend, threads) if self.backend == "numpy" else nullcontext()
         with limits, np.errstate(all="ignore"):
             out = predictor.outputs(X)
@@ -207,6 +205,13 @@ class Network:
             used, idle = self._used = (*self.weights, *self.biases), {}
         key = self.backend, threads, self.scale, self.activations, self.loss, self.output_activation
         return idle.setdefault(key, [])
+
+    def _take(self, idle: list[Any], threads: int) -> Any:
+        """One of the idle predictors, or a new one; it is given back by appending it."""
+        try:
+            return idle.pop()
+        except IndexError:
+            return load_backend(self.backend)[1](self.plan(), self.weights, self.biases, threads)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the predictors: copies and other processes make their own."""

@@ -92,13 +92,17 @@ def test_one_class_is_always_predicted(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_sample_alone_is_predicted_as_in_a_batch(backend: str) -> None:
-    network = net(20, 30, 10, backend=backend)
-    X, _ = blobs(1300)  # more than one thread is given
+@pytest.mark.parametrize("features", [1, 3, 15, 16, 17, 20])
+@pytest.mark.parametrize("dtype", ["float64", "uint8"])
+def test_a_sample_alone_is_predicted_as_in_a_batch(backend: str, features: int, dtype: str) -> None:
+    network = net(features, 30, 10, scale=0.01, backend=backend)
+    X = np.random.default_rng(0).integers(0, 256, (1300, features)).astype(dtype)  # so many are given several threads
+    some = (0, 1, 2, 3, 64, 1299)
+    labels = [network.predict(X[i : i + 1]) for i in some]
     together = network.outputs(X)
-    for i in (0, 1, 64, 1299):
+    assert np.array_equal(labels, together[some, :].argmax(axis=1)[:, None])
+    for i in some:
         np.testing.assert_allclose(network.outputs(X[i : i + 1])[0], together[i], rtol=1e-12)
-        assert network.predict(X[i : i + 1])[0] == together[i].argmax()
 
 
 def test_images_are_predicted_as_they_were_trained_on() -> None:
@@ -246,9 +250,13 @@ def test_what_makes_no_network_is_refused(layers: Any, options: Any, error: type
 def test_outputs_that_overflow_are_refused(backend: str) -> None:
     network = Network([2, 2], weights=[[[3e38, 3e38], [3e38, 3e38]]], backend=backend)
     X = np.full((2, 2), 1e10, np.float32)
-    for call in (network.predict, network.predict_proba, network.outputs, lambda X: network.score(X, [0, 1])):
-        with pytest.raises(InvalidArgument, match=r"^X: given values whose (outputs|loss) .* not finite in float32"):
-            call(X)
+    calls = [network.predict, network.predict_proba, network.outputs, lambda X: network.score(X, [0, 1][: len(X)])]
+    for x in (X[:1], X):
+        for call in calls:
+            with pytest.raises(
+                InvalidArgument, match=r"^X: given values whose (outputs|loss) .* not finite in float32"
+            ):
+                call(x)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
