@@ -15,6 +15,7 @@ from fastfc.kernels.fused.vector import DENSE_TILES, VECTOR_BYTES, dense_tile, d
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]
+ROW_WIDTH = DENSE_TILES[2][1]
 STRAIGHT, TRANSPOSED = np.arange(2)  # not Python integers, for each of which Numba would compile a version
 
 
@@ -26,7 +27,8 @@ def multiply(A, transposed, B, out):
     """
     m, k, lanes = out.shape[0], B.shape[0], VECTOR_BYTES // out.itemsize
     vectors = out.shape[1] // lanes
-    tiles = (vectors + WIDTH - 1) // WIDTH
+    most = ROW_WIDTH if m == 1 else WIDTH
+    tiles = (vectors + most - 1) // most
     for start in range(0, k, DEPTH):
         stop = min(k, start + DEPTH)
         for t in range(tiles):

@@ -120,6 +120,17 @@ def is_idle(gradient, rule):
     return idle
 
 
+@inline
+def update_one(codes, scale, delta, weights, rule):
+    """The step of a single sample when all other weights stay: only the rows of its non-zero features are visited."""
+    length = rule[2] * rule[5]
+    for j in range(codes.shape[1]):
+        if codes[0, j] != 0:
+            amount = length * (scale[0] * scale.dtype.type(codes[0, j]))
+            for q in range(weights.shape[1]):
+                weights[j, q] -= amount * delta[0, q]
+
+
 @kernel
 def update(codes, scale, delta, gradient, weights, velocity, rule, work):
     """One step of the weights along gradient + (scale * codes)^T delta, which is never stored.
@@ -135,6 +146,9 @@ def update(codes, scale, delta, gradient, weights, velocity, rule, work):
     most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
     tiles = (vectors + most - 1) // most
     idle = is_idle(gradient, rule)
+    if idle and codes.shape[0] == 1:
+        update_one(codes, scale, delta, weights, rule)
+        return
     for j in range(0, weights.shape[0], PANEL):
         rows = min(PANEL, weights.shape[0] - j)
         if BY_WORDS and rows == PANEL and codes.itemsize == 1:

@@ -43,7 +43,7 @@ REGISTERS = (
     32 if VECTOR_BYTES == 64 or "aarch64" in llvm.get_default_triple() or "arm64" in llvm.get_default_triple() else 16
 )
 # Shapes of blocks, as (rows, most vectors): as many sums as possible, with one row of B and one value of A beside them.
-DENSE_TILES = ((8, 3), (2, 3), (1, 3)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 3))
+DENSE_TILES = ((8, 3), (2, 3), (1, 8)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 8))
 GATHER_TILES = ((4, 6), (1, 14)) if REGISTERS == 32 else ((4, 3), (1, 12))
 
 
