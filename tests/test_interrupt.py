@@ -1,0 +1,172 @@
+"""Ctrl-C and time budgets: training ends at once, and what it has is usable."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfc
+from fastfc.errors import DivergenceError
+from tests.small import BACKENDS, SMALL, blobs
+
+X, Y = blobs(200)
+LONG: dict[str, Any] = {**SMALL, "epochs": 100_000, "lr": 0.01, "schedule": "constant"}
+
+# Trains for ever, as often as it is told; says when it has begun, and after Ctrl-C what it has.
+PROGRAM = """
+import signal, sys
+import numpy as np
+import fastfc
+backend, threads, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((20_000, 64)), rng.integers(0, 10, 20_000)
+for _ in range(rounds):
+    begun = []
+    def say(*_):
+        if not begun:
+            begun.append(print("begun", flush=True))
+    r = fastfc.train((X, y), (X, y), backend=backend, threads=threads, on_steps=say, hidden=(64, 50), batch_size=128,
+                     epochs=10_000, lr=1e-3, dtype="float64")
+    finite = all(np.isfinite(p).all() for p in r.model.weights + r.model.biases)
+    restored = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print("returned", r.interrupted, finite, len(r.model.predict(X[:9])), restored, flush=True)
+"""
+
+
+def interrupted_trainings(backend: str, threads: int, rounds: int, longest: float) -> list[float]:
+    """Seconds from Ctrl-C to the model, in each of `rounds` trainings, at up to `longest` seconds after its begin."""
+    wait, seconds = random.Random(f"{backend} {threads}"), []
+    command = [sys.executable, "-c", PROGRAM, backend, str(threads), str(rounds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(rounds):
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(wait.uniform(0, longest))
+            start = time.perf_counter()
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "returned True True 9 True\n"
+            seconds.append(time.perf_counter() - start)
+        assert process.wait(20) == 0
+    return seconds
+
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+
+
+@pytest.mark.parametrize(("backend", "threads"), [("numba", 1), ("numba", 2), ("numpy", 1)])
+def test_ctrl_c_at_random_moments(backend: str, threads: int) -> None:
+    """Also during an evaluation, which is a good part of each epoch here."""
+    assert max(interrupted_trainings(backend, threads, 4, 0.5)) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "threads"), [("numba", 1), ("numba", 2), ("numba", 4), ("numpy", 1)])
+def test_ctrl_c_at_twenty_random_moments(backend: str, threads: int) -> None:
+    assert max(interrupted_trainings(backend, threads, 20, 1.5)) < 0.5
+
+
+def press(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("where", ["on_steps", "on_epoch"])
+def test_ctrl_c_in_a_callback_ends_it_and_the_training(backend: str, where: str) -> None:
+    left: list[object] = []
+
+    def long(*_: object) -> None:
+        press()
+        left.append("came this far")
+
+    r = fastfc.train((X, Y), backend=backend, **{where: long}, **LONG)
+    assert r.interrupted and not r.out_of_time and not left and len(r.history) == (where == "on_epoch")
+    with pytest.raises(KeyboardInterrupt):
+        fastfc.train((X, Y), backend=backend, on_interrupt="raise", **{where: long}, **LONG)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("on_interrupt", ["return", "raise"])
+def test_ctrl_c_after_the_last_step_is_not_lost(on_interrupt: str) -> None:
+    def last(record: Any) -> None:
+        if record.epoch == 2:
+            press()
+
+    if on_interrupt == "raise":
+        with pytest.raises(KeyboardInterrupt):
+            fastfc.train((X, Y), backend="numpy", on_epoch=last, on_interrupt="raise", **SMALL)
+    else:
+        r = fastfc.train((X, Y), backend="numpy", on_epoch=last, **SMALL)
+        assert r.interrupted and len(r.history) == 2
+
+
+def test_ctrl_c_before_training_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes seconds, and there is no model yet."""
+    monkeypatch.setattr("fastfc.kernels.fused.epoch.run", press)
+    with pytest.raises(KeyboardInterrupt):
+        fastfc.train((X, Y), **SMALL)
+
+
+def test_someone_elses_handler_is_left_alone() -> None:
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        r = fastfc.train((X, Y), backend="numpy", on_steps=press, **SMALL)
+    finally:
+        mine = signal.signal(signal.SIGINT, before)
+    assert len(pressed) > 1 and not r.interrupted and len(r.history) == 2 and mine is not before
+
+
+def test_training_in_another_thread_works() -> None:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(fastfc.train((X, Y), **SMALL)))
+    thread.start()
+    thread.join(60)
+    assert len(results[0].history) == 2 and not results[0].interrupted
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seconds", [0.001, 0.15, 0.4])
+def test_max_seconds_ends_training_in_time(backend: str, seconds: float) -> None:
+    fastfc.train((X, Y), backend=backend, **SMALL)  # compiled
+    start = time.perf_counter()
+    r = fastfc.train((X, Y), backend=backend, max_seconds=seconds, **LONG)
+    took = time.perf_counter() - start
+    assert r.interrupted and r.out_of_time and seconds <= took < seconds + 0.2
+    assert sum(record.seconds for record in r.history) <= r.train_seconds <= took
+    assert r.model.score(X, Y) > 0.3 and np.isfinite(r.model.weights[0]).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_epoch_that_is_whole_when_time_is_up_is_kept(backend: str) -> None:
+    """One step an epoch: every epoch is whole."""
+    r = fastfc.train((X, Y), (X, Y), backend=backend, max_seconds=0.05, **{**LONG, "batch_size": None})
+    assert r.out_of_time and r.test_accuracy == r.model.score(X, Y) and r.history[-1].epoch == len(r.history)
+    done = fastfc.train((X, Y), backend=backend, max_seconds=1e-9, **{**LONG, "batch_size": None, "epochs": 1})
+    assert not done.interrupted and len(done.history) == 1
+
+
+def test_enough_time_changes_nothing() -> None:
+    r, plain = (fastfc.train((X, Y), max_seconds=limit, **SMALL) for limit in (3600, None))
+    assert not r.interrupted and len(r.history) == 2
+    assert np.array_equal(r.model.weights[0], plain.model.weights[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_diverged_is_not_returned_by_an_interruption(backend: str) -> None:
+    """The step before Ctrl-C had a finite loss, and ruined the weights."""
+    ones = np.ones((4, 1))
+    network = fastfc.Network([1, 1], loss="mse", weights=[[[1e80]]], dtype="float64")
+    with pytest.raises(DivergenceError, match=r"^weights: given not finite at the end of epoch 1"):
+        fastfc.train(
+            (ones, ones), network=network, backend=backend, lr=1e250, schedule="constant", batch_size=1,
+            on_steps=press, steps_a_call=1,
+        )  # fmt: skip
