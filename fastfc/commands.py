@@ -54,8 +54,7 @@ def train(options: argparse.Namespace) -> int:
         _write_run(result, options.out)
     if options.json:
         _write_json(options.json, result.to_dict())
-    in_time = options.max_seconds is None or result.train_seconds < options.max_seconds
-    return INTERRUPTED if result.interrupted and in_time else 0
+    return INTERRUPTED if result.interrupted and not result.out_of_time else 0
 
 
 def _print_result(result: TrainResult) -> None:

@@ -41,6 +41,7 @@ class TrainResult:
     threads          that computed
     input_kernel     "sparse" or "dense" first layer, and input_kernel_reason why
     interrupted      whether Ctrl-C or max_seconds ended it early: the model is what it was then
+    out_of_time      whether it was max_seconds
     """
 
     model: Network
@@ -55,6 +56,7 @@ class TrainResult:
     train_seconds: float = 0.0
     compile_seconds: float = 0.0
     interrupted: bool = False
+    out_of_time: bool = False
 
     @property
     def dtype(self) -> str:

@@ -62,7 +62,7 @@ def train(
     on_epoch          is called with each EpochRecord
     on_steps          is called with (epoch, samples done, samples, [mean loss of each step since the last call]), every
                       `steps_a_call` steps, or some ten times a second
-    max_seconds       of training, after which it ends as with Ctrl-C
+    max_seconds       from the first step on, evaluation included, after which training ends as with Ctrl-C
     on_interrupt      what Ctrl-C does once training has begun: "return" the model so far, with `interrupted` set, or
                       "raise" KeyboardInterrupt
     checkpoint        folder for a checkpoint before the first epoch and after each `every` epochs; if it has one, training
@@ -195,14 +195,14 @@ class _Run:
         interrupts: Interrupts,
     ) -> None:
         """All epochs that are left, or as many as time and Ctrl-C allow."""
-        self.deadline = math.inf if max_seconds is None else max_seconds
+        self.end = math.inf if max_seconds is None else time.perf_counter() + max_seconds
         self.interrupts, self.on_steps, self.steps_a_call = interrupts, on_steps, steps_a_call
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
             seconds, whole_epoch = self._epoch(epoch)
             self.model.weights, self.model.biases, velocities = self.trainer.parameters()
             self._check_parameters(epoch)
             if not whole_epoch:
-                break
+                return self._stop()
             record = self._record(epoch, seconds)
             self.result.history.append(record)
             if on_epoch:
@@ -210,15 +210,18 @@ class _Run:
             last = epoch == self.settings.epochs
             if checkpoint is not None and (epoch % every == 0 or last):
                 self._save(checkpoint, epoch, velocities)
-            if interrupts.came or (self.result.interrupted and not last):
-                break
-            self.result.interrupted = False
-        self.result.interrupted |= interrupts.came
+            if interrupts.came or (self._is_over() and not last):
+                return self._stop()
+
+    def _is_over(self) -> bool:
+        return self.interrupts.came or time.perf_counter() >= self.end
+
+    def _stop(self) -> None:
+        self.result.interrupted, self.result.out_of_time = True, not self.interrupts.came
 
     def _epoch(self, epoch: int) -> tuple[float, bool]:
         """One epoch of training, or the part of it that time and Ctrl-C allow: its seconds, and whether it is whole."""
         start = time.perf_counter()
-        before = self.result.train_seconds
         order = self.rng.permutation(self.n) if self.settings.shuffle else np.arange(self.n)
         shifts = self._no_shifts()
         if self.settings.augment:
@@ -227,7 +230,7 @@ class _Run:
             )
         rates = self.rates[(epoch - 1) * self.steps : epoch * self.steps]
         done = 0
-        while done < self.steps and not self.result.interrupted:
+        while done == 0 or (done < self.steps and not self._is_over()):
             stop = min(done + (self.steps_a_call or self.count), self.steps)
             began = time.perf_counter()
             with np.errstate(all="ignore"):  # what is not finite is found in the losses
@@ -237,12 +240,12 @@ class _Run:
             if self.on_steps:
                 losses = self._step_losses(done, stop)
                 self.interrupts.call(self.on_steps, epoch, min(stop * self.batch_size, self.n), self.n, losses)
-            self.result.train_seconds = before + time.perf_counter() - start
-            self.result.interrupted = self.interrupts.came or self.result.train_seconds >= self.deadline
-            left = min(SLICE_SECONDS, max(self.deadline - self.result.train_seconds, 0.01))
+            left = min(SLICE_SECONDS, max(self.end - time.perf_counter(), 0.01))
             self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
             done = stop
-        return time.perf_counter() - start, done == self.steps
+        seconds = time.perf_counter() - start
+        self.result.train_seconds += seconds
+        return seconds, done == self.steps
 
     def _check_divergence(self, epoch: int, start: int, stop: int, rates: np.ndarray) -> None:
         part = self.losses[start * self.batch_size : min(stop * self.batch_size, self.n)]

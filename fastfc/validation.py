@@ -52,14 +52,14 @@ def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None 
     if array.ndim == 3 and array.size:
         array = array.reshape(len(array), -1)
     _check_shape(array.shape, what, features)
-    return _unlocked(np.require(array, None, "CE") if array.dtype == np.uint8 else _converted(array, dtype, what))
+    return _unlocked(np.require(array, None, ["C", "E"]) if array.dtype == np.uint8 else _converted(array, dtype, what))
 
 
 def _converted(array: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
     """`array`, C-contiguous and of `dtype`, in which it must be finite."""
     _check_finite(array, what)
     with np.errstate(all="ignore"):
-        converted = np.require(array, dtype, "CAE")  # contiguous, aligned, and no subclass
+        converted = np.require(array, dtype, ["C", "A", "E"])  # contiguous, aligned, and no subclass
     if array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize:
         _check_finite(converted, f"{what} as {dtype.name}")
     return converted
@@ -156,4 +156,4 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
             raise invalid(what, f"label {high}", f"labels below {MOST_CLASSES}, or `outputs` to say how many classes")
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
-    return _unlocked(np.require(array, np.int64, "CAE")), outputs
+    return _unlocked(np.require(array, np.int64, ["C", "A", "E"])), outputs
