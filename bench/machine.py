@@ -47,9 +47,14 @@ def cores() -> list[int]:
     return first
 
 
-def load() -> float:
-    """Cores that all processes kept busy over the last minute, before anything was measured."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+def busy_seconds() -> float:
+    """CPU time that all processes together have used since the start of the system; 0 where it is not told."""
+    try:
+        spent = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+    except OSError:
+        return 0.0
+    idle, waiting = spent[3:5]
+    return (sum(spent[:8]) - idle - waiting) / os.sysconf("SC_CLK_TCK")
 
 
 def slug() -> str:

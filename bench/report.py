@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from bench import fresh, growth, machine, plots, tables, yardsticks
@@ -60,9 +62,6 @@ def run(rows: tuple[Row, ...], repeats: int, quick: bool, store: Store, log: Log
     """
     if peers_python() is None:
         print("no peers' environment found (make peers): their entries stay empty")
-    busy = machine.load()
-    if busy > 0.3:
-        print(f"other processes keep {busy:.1f} cores busy: times and ratios will suffer")
     limits: dict[str, Any] = {"sizes": (512,), "repeats": 2} if quick else {}
     log("GEMM peak")
     peaks = yardsticks.gemm_peaks(**limits)
@@ -70,7 +69,7 @@ def run(rows: tuple[Row, ...], repeats: int, quick: bool, store: Store, log: Log
     log("GEMM peak again")
     peaks = yardsticks.merge(peaks, yardsticks.gemm_peaks(**limits))
     done = [judge_row(row, found, peaks) for row, found in zip(rows, measured, strict=True)]
-    about = machine.describe() | {"load": busy}
+    about = machine.describe()
     versions: dict[str, str] = about.pop("versions")
     for found in done:
         for entry in found["entries"].values():
@@ -122,6 +121,7 @@ def judge_row(row: Row, found: dict[str, Any], peaks: dict[str, Any]) -> dict[st
             verdicts.append(same_result(results))
         done["entries"] = {name: result.to_dict() for name, result in results.items()}
         first = next(iter(results.values()))
+        done["others_busy"] = mean(result.others for result in results.values())
         done["floor"] = yardsticks.floor(first.workload, peaks, first.entry.dtype, first.entry.threads)
     return done | {"verdicts": [verdict.to_dict() for verdict in verdicts]}
 
@@ -157,4 +157,5 @@ def progress(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and data are cleared away
     sys.exit(main())

@@ -8,6 +8,7 @@ from typing import Any
 from bench.verdicts import Verdict
 
 WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
+QUIET = 0.3  # cores that others may use before the report says so
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -42,6 +43,8 @@ def terminal(row: dict[str, Any]) -> str:
         ratio = f"{entry['median'] / base:8.2f} x" if base else ""
         rate = f"{entry['gflops']:8.1f} GFLOP/s" if "gflops" in entry else ""
         lines.append(f"     {name:32}{seconds(entry['median']):>10}{ratio}{rate}"[:WIDTH])
+    if row.get("others_busy", 0) > QUIET:
+        lines.append(f"  !  other processes kept {row['others_busy']:.1f} cores busy: measure again on a quiet machine")
     for verdict in (Verdict(**v) for v in row["verdicts"]):
         lines.append(f"  >  {verdict.claim[:CLAIM]:{CLAIM}} {amount(verdict):>10} {verdict.word}")
         if verdict.note:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from bench import machine
@@ -23,7 +23,7 @@ from bench.workloads import Entry, Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 900.0  # s, for one answer
-PAUSE = 0.1  # s, before a repeat: the pools of the worker before it spin for up to 50 ms (OpenBLAS), then sleep
+PAUSE = 0.1  # s: a pool spins for up to 50 ms after its work (OpenBLAS), then sleeps
 Log = Callable[[str], None]
 
 
@@ -59,7 +59,7 @@ class Worker:
         )  # fmt: skip
         try:
             self.first = self._ask(job.to_dict())
-        except WorkerError:
+        except BaseException:
             self.close()
             raise
 
@@ -109,14 +109,24 @@ class Measured:
     seconds: list[float] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    pauses: list[float] = field(default_factory=list)  # cores that others kept busy while all workers waited
 
     @property
     def median(self) -> float:
         return median(self.seconds)
 
+    @property
+    def others(self) -> float:
+        return mean(self.pauses) if self.pauses else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         rate = {"gflops": self.workload.flops / self.median / 1e9, "median": self.median} if self.seconds else {}
-        who = {"threads": self.entry.threads, "dtype": self.entry.dtype, "seconds": self.seconds}
+        who = {
+            "threads": self.entry.threads,
+            "dtype": self.entry.dtype,
+            "seconds": self.seconds,
+            "others_busy": self.others,
+        }
         return who | rate | ({"error": self.error} if self.error else self.about)
 
 
@@ -129,6 +139,14 @@ def start(entry: Entry, workload: Workload, store: Store) -> Worker:
     scratch = ("TORCHINDUCTOR_CACHE_DIR", str(store.root / "inductor"))
     job = Job(workload, entry.threads, entry.dtype, entry.variant, str(folder))
     return Worker(entry.engine, job, environment(entry.threads, (scratch, *entry.env)), python)
+
+
+def pause() -> float:
+    """Wait until the pools of the last worker sleep, and see how many cores are busy then: those are others at work."""
+    time.sleep(PAUSE)
+    start, spent = time.perf_counter(), machine.busy_seconds()
+    time.sleep(PAUSE)
+    return (machine.busy_seconds() - spent) / (time.perf_counter() - start)
 
 
 def measure(
@@ -154,7 +172,7 @@ def measure(
             for result, worker in running[turn:] + running[:turn]:
                 if not result.error:
                     log(f"round {done + 1}: {result.entry.name}")
-                    time.sleep(PAUSE)
+                    result.pauses.append(pause())
                     try:
                         result.seconds.append(worker.repeat()["seconds"])
                     except WorkerError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import fresh, growth, plots, report, tables, verdicts, workers, yardsticks
+from bench import fresh, growth, machine, plots, report, tables, verdicts, workers, yardsticks
 from bench.datasets import MEAN, STD, Store
 from bench.peers.job import Job
 from bench.verdicts import Verdict
@@ -318,6 +319,20 @@ def test_the_terminal_gets_80_columns_and_every_verdict(
     text = "\n".join(lines)
     for expected in ("reached", "MISSED", "not measured", "not installed (make peers)", "out of memory", "300 MB"):
         assert expected in text
+
+
+def test_a_busy_machine_is_reported(made_up: dict[str, Any]) -> None:
+    row = made_up["rows"][0]
+    assert "busy" not in tables.terminal({**row, "others_busy": 0.1})
+    assert "other processes kept 1.5 cores busy" in tables.terminal({**row, "others_busy": 1.5})
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")
+def test_the_work_of_processes_is_seen() -> None:
+    before, own = machine.busy_seconds(), time.process_time()
+    while time.process_time() - own < 0.2:
+        sum(range(1000))
+    assert machine.busy_seconds() - before > 0.15
 
 
 def test_losses_are_published_with_the_wins(made_up: dict[str, Any]) -> None:
