@@ -1,0 +1,190 @@
+"""Checkpoints: a training that was cut off and resumed ends as if it never had been, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfc
+from fastfc import EpochRecord, TrainResult
+from fastfc.checkpoint import FILE_NAME, read_checkpoint
+from fastfc.errors import FastFCError, InvalidArgument, ModelFileError
+from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, images
+
+X, Y = blobs(100)
+FIVE: dict[str, Any] = {**SMALL, "epochs": 5}
+TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
+    "nesterov, one_cycle": ((X, Y), {}),
+    "ema, cosine, weight decay": ((X, Y), {"momentum_kind": "ema", "schedule": "cosine", "weight_decay": 0.1}),
+    "heavy ball, step, in order": ((X, Y), {"momentum_kind": "heavy_ball", "schedule": "step", "shuffle": False}),
+    "none, callable": ((X, Y), {"momentum_kind": "none", "schedule": lambda step, steps: 1 - step / steps}),
+    "shifted images": (images(), {"augment": 1}),
+    "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
+    "two threads": ((X, Y), {**BUSY, "epochs": 5}),
+}
+
+
+class Cut(Exception):
+    pass
+
+
+def cut_after(epoch: int) -> Any:
+    def on_epoch(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise Cut
+
+    return on_epoch
+
+
+def without_seconds(result: TrainResult) -> list[EpochRecord]:
+    return [dataclasses.replace(record, seconds=0.0) for record in result.history]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path, name: str, backend: str) -> None:
+    """It is cut after each epoch, before that is written; with every=2 up to two epochs are done again."""
+    data, options = TRAININGS[name]
+    whole_folder, folder = tmp_path / "whole", tmp_path / "cut"
+    options = {**FIVE, **options, "backend": backend, "threads": 2 if backend == "numba" else 1, "seed": 6}
+    plain = fastfc.train(data, data, **options)
+    whole = fastfc.train(data, data, checkpoint=whole_folder, every=2, **options)
+    for epoch in (1, 2, 3, 4, 5):
+        with pytest.raises(Cut):
+            fastfc.train(data, data, checkpoint=folder, every=2, on_epoch=cut_after(epoch), **options)
+        assert read_checkpoint(folder)["epoch"] == (epoch - 1) // 2 * 2
+    resumed = fastfc.train(data, data, checkpoint=folder, every=2, **options)
+    assert digest(resumed.model) == digest(whole.model) == digest(plain.model)
+    assert without_seconds(resumed) == without_seconds(whole) == without_seconds(plain)
+    states = [read_checkpoint(f) for f in (whole_folder, folder)]
+    assert states[0]["generator"] == states[1]["generator"] and states[0]["epoch"] == states[1]["epoch"] == 5
+    assert all(np.array_equal(a, b) for a, b in zip(*(s["velocities"] for s in states), strict=True))
+    assert options.get("momentum_kind") == "none" or any(v.any() for v in states[0]["velocities"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_finished_training_is_only_read(tmp_path: Path, backend: str) -> None:
+    first = fastfc.train((X, Y), checkpoint=tmp_path, backend=backend, **FIVE)
+    called: list[object] = []
+    again = fastfc.train((X, Y), checkpoint=tmp_path, backend=backend, on_epoch=called.append, **FIVE)
+    assert digest(again.model) == digest(first.model) and again.history == first.history and not called
+    assert not again.interrupted and again.model.predict(X).tolist() == first.model.predict(X).tolist()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "max_seconds"])
+def test_an_interrupted_training_goes_on_from_its_last_whole_epoch(tmp_path: Path, how: str) -> None:
+    def stop(epoch: int, done: int, n: int, losses: list[float]) -> None:
+        if epoch == 3 and done > 40:
+            signal.raise_signal(signal.SIGINT)
+
+    whole = fastfc.train((X, Y), **FIVE)
+    limit: dict[str, Any] = {"on_steps": stop, "steps_a_call": 1} if how == "Ctrl-C" else {"max_seconds": 1e-9}
+    part = fastfc.train((X, Y), checkpoint=tmp_path, **limit, **FIVE)
+    assert part.interrupted and len(part.history) == (2 if how == "Ctrl-C" else 0)
+    resumed = fastfc.train((X, Y), checkpoint=tmp_path, **FIVE)
+    assert digest(resumed.model) == digest(whole.model) != digest(part.model) and not resumed.interrupted
+
+
+PROGRAM = """
+import sys
+import fastfc
+from tests.small import BUSY, blobs, digest
+print("started", flush=True)
+r = fastfc.train(blobs(192), checkpoint=sys.argv[1], **{**BUSY, "epochs": 40}, backend=sys.argv[2])
+print(digest(r.model), flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_killed_training_goes_on_in_another_process(tmp_path: Path, backend: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "c"), backend]
+    file = tmp_path / "c" / FILE_NAME
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (file.exists() and read_checkpoint(tmp_path / "c")["epoch"] >= 3):
+            pass
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and read_checkpoint(tmp_path / "c")["epoch"] < 40
+    resumed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    whole = fastfc.train(blobs(192), backend=backend, **{**BUSY, "epochs": 40})
+    assert resumed.stdout.split() == ["started", digest(whole.model)], resumed.stderr
+
+
+def test_the_first_checkpoint_is_written_before_the_first_epoch(tmp_path: Path) -> None:
+    with pytest.raises(Cut):
+        fastfc.train((X, Y), checkpoint=tmp_path / "a" / "b", every=10, on_epoch=cut_after(1), **FIVE)
+    state = read_checkpoint(tmp_path / "a" / "b")
+    assert state["epoch"] == 0 and state["history"] == [] and state["velocities"] == []
+
+
+def changed_data() -> Any:
+    other = X.copy()
+    other[50, 3] += 1e-9
+    return other, Y
+
+
+OTHER: dict[str, tuple[dict[str, Any], str]] = {
+    "lr": ({"lr": 0.2}, "lr, rates"),
+    "epochs": ({"epochs": 6}, "epochs, rates"),
+    "hidden": ({"hidden": (9,)}, "hidden, layers"),
+    "seed": ({"seed": 1}, "seed"),
+    "backend": ({"backend": "numpy"}, "backend"),
+    "schedule": ({"schedule": lambda step, steps: 1.0}, "rates"),
+    "data": ({"data": changed_data()}, "data"),
+    "labels": ({"data": (X, (Y + 1) % 3)}, "data"),
+    "features": ({"data": (X[:, 1:], Y)}, "data, layers"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, name: str) -> None:
+    given, different = OTHER[name]
+    options = {**FIVE, "data": (X, Y), "schedule": lambda step, steps: 0.5}
+    fastfc.train(checkpoint=tmp_path, **{**options, "epochs": 5})
+    before = (tmp_path / FILE_NAME).read_bytes()
+    with pytest.raises(
+        InvalidArgument, match=rf"^checkpoint: given one of a training with other {different}, expected"
+    ):
+        fastfc.train(checkpoint=tmp_path, **{**options, **given})
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    middle = len(content) // 2
+    return {
+        "empty": b"",
+        "cut off": content[:-1],
+        "too long": content + b"\0",
+        "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "text": b"not a checkpoint",
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["empty", "cut off", "too long", "one bit", "text"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_damaged_checkpoint_is_a_clear_error_and_stays(tmp_path: Path, how: str, backend: str) -> None:
+    fastfc.train((X, Y), checkpoint=tmp_path, backend=backend, **SMALL)
+    bad = damaged((tmp_path / FILE_NAME).read_bytes(), how)
+    (tmp_path / FILE_NAME).write_bytes(bad)
+    with pytest.raises(ModelFileError) as caught:
+        fastfc.train((X, Y), checkpoint=tmp_path, backend=backend, **SMALL)
+    assert FILE_NAME in str(caught.value) and "\n" not in str(caught.value)
+    assert (tmp_path / FILE_NAME).read_bytes() == bad
+
+
+def test_a_place_that_cannot_be_written_is_found_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    called: list[object] = []
+    with pytest.raises(FastFCError, match=r"checkpoint: given '.*file', which is a file, expected a folder"):
+        fastfc.train((X, Y), checkpoint=tmp_path / "file", on_steps=lambda *a: called.append(a), **SMALL)
+    with pytest.raises(FastFCError, match=r"cannot make the folder '.*file/more'"):
+        fastfc.train((X, Y), checkpoint=str(tmp_path / "file" / "more"), on_epoch=called.append, **SMALL)
+    assert not called and (tmp_path / "file").read_text() == "mine"
