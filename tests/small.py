@@ -6,9 +6,11 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from fastfc.network import Network
 
@@ -39,12 +41,23 @@ def digest(model: Network) -> str:
     return hashlib.sha256(b"".join(p.tobytes() for p in (*model.weights, *model.biases))).hexdigest()
 
 
+def blas_now() -> int:
+    """Threads of NumPy's BLAS; SciPy brings one of its own."""
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    own = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
+    return own[0]["num_threads"]
+
+
 def python(code: str, *, timeout: float = 120, **environment: str | None) -> str:
     """What `code` prints, run by a new Python with these environment variables; None removes one."""
     env = {**os.environ, **environment}
-    command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env={k: v for k, v in env.items() if v is not None}
+        [sys.executable, "-W", "error", "-c", code],
+        env={name: value for name, value in env.items() if value is not None},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

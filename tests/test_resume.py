@@ -107,13 +107,14 @@ print(digest(r.model), flush=True)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_killed_training_goes_on_in_another_process(tmp_path: Path, backend: str) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "c"), backend]
+    root = Path(__file__).parents[1]
     file = tmp_path / "c" / FILE_NAME
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         while process.poll() is None and not (file.exists() and read_checkpoint(tmp_path / "c")["epoch"] >= 3):
             pass
         process.kill()
     assert process.returncode == -signal.SIGKILL and read_checkpoint(tmp_path / "c")["epoch"] < 40
-    resumed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    resumed = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=root)
     whole = fastfc.train(blobs(192), backend=backend, **{**BUSY, "epochs": 40})
     assert resumed.stdout.split() == ["started", digest(whole.model)], resumed.stderr
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 import fastfc
 from fastfc import Dataset, Network, Settings
-from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, images
+from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images
 
 X, Y = blobs(100)
 TARGETS: dict[str, Any] = {
@@ -213,13 +213,6 @@ def test_trainings_can_be_strung_together(backend: str) -> None:
     first = fastfc.train((X, Y), **{**plain, "epochs": 1})
     then = fastfc.train((X, Y), network=first.model, **{**plain, "epochs": 2})
     assert digest(then.model) == digest(at_once.model)
-
-
-def blas_now() -> int:
-    """Threads of NumPy's BLAS; SciPy brings one of its own."""
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    own = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
-    return own[0]["num_threads"]
 
 
 def fail(*_: object) -> None:

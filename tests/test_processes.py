@@ -1,0 +1,161 @@
+"""Processes: the same bits in every one, and none that hangs or dies when it begins after fastfc was used."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+import fastfc
+from fastfc import Network
+from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, python
+
+METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
+SECONDS = {"fork": 10.0, "spawn": 60.0, "forkserver": 60.0}  # all but fork import everything anew
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # of a process with threads: that is the test
+
+SAME = """
+import fastfc
+from tests.small import BUSY, blobs, digest
+print(digest(fastfc.train(blobs(192), seed=5, threads={}, **BUSY).model))
+"""
+
+
+def test_the_same_seed_gives_the_same_bits_in_other_processes() -> None:
+    here = digest(fastfc.train(blobs(192), seed=5, threads=1, **BUSY).model)
+    for threads, hashing in ((1, "1"), (2, "2")):
+        assert python(SAME.format(threads), PYTHONHASHSEED=hashing).strip() == here
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bits_in_ten_processes() -> None:
+    here = digest(fastfc.train(blobs(192), seed=5, threads=1, **BUSY).model)
+    found = [python(SAME.format(1 + k % 4), PYTHONHASHSEED=str(k)).strip() for k in range(10)]
+    assert set(found) == {here}
+
+
+def work(backend: str, seed: int = 0) -> tuple[str, bytes]:
+    """A training with two threads and predictions, small and large."""
+    data = blobs(192)
+    r = fastfc.train(data, data, backend=backend, seed=seed, threads=2, **BUSY)
+    X, _ = blobs(2000)
+    return digest(r.model), b"".join(r.model.predict(x).tobytes() for x in (X[:1500], X[:1], X[:70]))
+
+
+def predict(network: Network) -> str:
+    return sha256(network.outputs(blobs(2000)[0]).tobytes()).hexdigest()
+
+
+def answer(queue: Any, function: Any, *arguments: Any) -> None:
+    queue.put(function(*arguments))
+
+
+def in_process(method: str, function: Any, *arguments: Any) -> Any:
+    """What `function` gives in a new process, which must end by itself in time."""
+    context = multiprocessing.get_context(method)
+    queue = context.SimpleQueue()
+    process = context.Process(target=answer, args=(queue, function, *arguments))  # type: ignore[attr-defined]
+    process.start()
+    process.join(SECONDS[method])
+    if process.is_alive():
+        process.kill()
+        process.join()
+        pytest.fail(f"hung after {method}")
+    assert process.exitcode == 0
+    return queue.get()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_process_begun_after_use_computes_the_same(method: str, backend: str) -> None:
+    assert in_process(method, work, backend) == work(backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_goes_to_other_processes(method: str, backend: str) -> None:
+    network = Network([20, 64, 3], dtype="float64", backend=backend)
+    assert in_process(method, predict, network) == predict(network)
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="no fork here")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_fork_in_the_middle_of_a_training(backend: str) -> None:
+    """Its threads, and whoever holds a lock, do not exist in the child."""
+    found: list[Any] = []
+    expected = work(backend)
+
+    def fork(*_: object) -> None:
+        if len(found) < 3:
+            found.append(in_process("fork", work, backend))
+
+    result = fastfc.train(blobs(192), backend=backend, threads=2, on_steps=fork, steps_a_call=1, **BUSY)
+    assert found == [expected] * 3 and len(result.history) == 2
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="no fork here")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forks_while_other_threads_compute(backend: str) -> None:
+    """Many calls enter and leave the limits of BLAS, and take and give back predictors, while the process is forked."""
+    network, stop = Network([20, 64, 3], dtype="float64", backend=backend), threading.Event()
+    expected = predict(network)
+
+    def go_on(call: Any) -> None:
+        while not stop.is_set():
+            call()
+
+    calls = [lambda: network.predict(blobs(30)[0]), lambda: fastfc.train(blobs(40), backend=backend, **SMALL)]
+    threads = [threading.Thread(target=go_on, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(in_process("fork", predict, network) == expected for _ in range(5))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def job(task: tuple[str, int]) -> tuple[str, bytes]:
+    return work(*task)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pool_of_four(method: str) -> None:
+    """And a pool that exists already when its parent goes on to train."""
+    tasks = [("numba", seed) for seed in range(4)] + [("numpy", 0)]
+    expected = [work(*task) for task in tasks]
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context(method)) as pool:
+        futures = [pool.submit(job, task) for task in tasks]
+        mine = work("numba")
+        assert [future.result(SECONDS[method]) for future in futures] == expected and mine == expected[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_may_train_while_its_parent_does() -> None:
+    """Two processes on the same cores, each with two threads that wait for each other."""
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=answer, args=(queue, work, "numba"))
+    process.start()
+    mine = [work("numba") for _ in range(3)]
+    process.join(10)
+    assert process.exitcode == 0 and {*mine, queue.get()} == {mine[0]}
+
+
+def test_backend_numpy_never_imports_numba() -> None:
+    code = """
+import sys, fastfc
+from tests.small import SMALL, blobs
+r = fastfc.train(blobs(), blobs(), backend="numpy", **SMALL)
+r.model.predict(blobs()[0]), r.model.predict(blobs()[0][:1]), r.to_dict()
+print([name for name in ("numba", "llvmlite", "matplotlib", "scipy", "pandas") if name in sys.modules])
+"""
+    assert python(code).strip() == "[]"

@@ -1,0 +1,150 @@
+"""Threads: ours change no bit of a result, and Python's may train and predict side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfc
+from fastfc import Network
+from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
+
+LARGE = blobs(600)
+WORK: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dense": (LARGE, {}),
+    "sparse": (LARGE, {"input_kernel": "sparse"}),
+    "batch in parts": (LARGE, {"batch_size": None, "epochs": 4}),
+    "images, float32": (images(600), {"dtype": "float32", "augment": 1}),
+    "narrow layers": (blobs(600, 3), {"hidden": (3, 900, 2), "activation": "tanh", "loss": "mse"}),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_one_to_four_threads_give_the_same_bits(name: str) -> None:
+    data, options = WORK[name]
+    results = [fastfc.train(data, data, threads=threads, seed=3, **{**BUSY, **options}) for threads in (1, 2, 3, 4)]
+    assert [r.threads for r in results] == [1, 2, 3, 4]
+    assert len({digest(r.model) for r in results}) == 1
+    assert len({tuple(record.loss for record in r.history) for r in results}) == 1
+
+
+def test_more_threads_than_work() -> None:
+    data = blobs(600, 2)
+    results = [fastfc.train(data, threads=threads, **{**BUSY, "hidden": (2000,)}) for threads in (1, 13)]
+    assert results[1].threads == 13 and digest(results[0].model) == digest(results[1].model)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_predictions_do_not_depend_on_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Network([20, 50, 3], dtype="float64")
+    X, _ = blobs(5000)
+    expected = np.concatenate([model.outputs(X[i : i + 64]) for i in range(0, 5000, 64)])
+    monkeypatch.setattr("fastfc.network.available_threads", lambda: threads)
+    assert np.array_equal(model.outputs(X), expected)
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """What each gives, all begun at the same time in a thread of its own."""
+    gate = threading.Barrier(len(calls))
+
+    def begin(call: Callable[[], Any]) -> Any:
+        gate.wait(30)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(120) for future in [pool.submit(begin, call) for call in calls]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_eight_predict_and_two_train_at_once(backend: str, threads: int) -> None:
+    """All predict from one network. NumPy's BLAS may round otherwise while another number of threads is in force."""
+    X, y = blobs(1500)
+    shared = Network([20, 64, 40, 3], dtype="float64", backend=backend)
+    parts = [X[i * 50 : i * 50 + (1, 40, 700, 1100)[i % 4]] for i in range(8)]
+    settings = {**BUSY, "epochs": 4, "backend": backend, "threads": threads}
+
+    def predict(x: np.ndarray) -> list[np.ndarray]:
+        return [np.c_[shared.outputs(x), shared.predict_proba(x), shared.predict(x)] for _ in range(12)]
+
+    def train(seed: int) -> list[np.ndarray]:
+        r = fastfc.train((X, y), (X, y), seed=seed, **settings)
+        return [*r.model.weights, *r.model.biases, r.model.outputs(X)]
+
+    calls = [*(lambda x=x: predict(x) for x in parts), *(lambda s=s: train(s) for s in (1, 2))]
+    alone = [call() for call in calls]
+    before = blas_now(), threading.active_count()
+    together = at_once(*calls)
+    assert (blas_now(), threading.active_count()) == before
+    for found, expected in zip(together, alone, strict=True):
+        for a, b in zip(found, expected, strict=True):
+            if backend == "numba":
+                assert np.array_equal(a, b)
+            else:
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_limits_of_blas_are_restored_when_calls_overlap() -> None:
+    """The first to begin ends first: what it found may not be what the second finds."""
+    before, second_inside, first_out = blas_now(), threading.Event(), threading.Event()
+    data = blobs(40)
+
+    def first() -> None:
+        fastfc.train(data, backend="numpy", threads=1, on_epoch=lambda record: second_inside.wait(30), **SMALL)
+        first_out.set()
+
+    def second() -> None:
+        def inside(record: Any) -> None:
+            second_inside.set()
+            first_out.wait(30)
+
+        fastfc.train(data, backend="numpy", threads=before + 1, on_epoch=inside, **SMALL)
+
+    at_once(first, second)
+    assert blas_now() == before
+
+
+def test_parameters_may_be_exchanged_while_others_predict() -> None:
+    """Each prediction is of some one assignment, never of a mixture."""
+    X, network = np.ones((100, 1)), Network([1, 1], loss="mse", dtype="float64")
+    done = threading.Event()
+
+    def exchange() -> None:
+        for k in range(300):
+            network.weights = [np.array([[float(k)]])]
+            network.outputs(X)
+        done.set()
+
+    def predict() -> list[np.ndarray]:
+        seen = []
+        while not done.is_set():
+            seen.append(network.outputs(X)[:, 0])
+        return seen
+
+    network.weights = [np.array([[0.0]])]
+    for seen in at_once(exchange, predict, predict, predict)[1:]:
+        assert all(np.ptp(outputs) == 0 for outputs in seen)
+        assert (np.diff([outputs[0] for outputs in seen]) >= 0).all()
+    assert network.outputs(X)[0] == 299
+
+
+def test_no_threading_layer_of_numba_is_used() -> None:
+    """So none of its rules (no fork, no two threads under workqueue) is ours."""
+    code = """
+import numba, fastfc
+from concurrent.futures import ThreadPoolExecutor
+from tests.small import BUSY, blobs, digest
+with ThreadPoolExecutor(3) as pool:
+    data = blobs(192)
+    found = list(pool.map(lambda _: digest(fastfc.train(data, data, threads=2, **BUSY).model), range(3)))
+try:
+    print(numba.threading_layer())
+except ValueError as error:
+    print(len(set(found)), error)
+"""
+    assert python(code, NUMBA_THREADING_LAYER="workqueue").strip() == "1 Threading layer is not initialized."
