@@ -6,6 +6,8 @@ import functools
 import hashlib
 import os
 import pickle
+import stat
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,18 +38,32 @@ def kernel(function):
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """Where compiled kernels are kept, private to the user and to this very source; None where nothing can be written."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
+    """Where compiled kernels are kept, private to the user and to this very source and Python; None where that cannot be."""
+    digest = hashlib.sha256(f"{sys.version} {numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     try:
-        root = os.environ.get("FASTFC_CACHE_DIR") or platformdirs.user_cache_dir("fastfc", appauthor=False)
-        folder = Path(root, f"kernels-{digest.hexdigest()[:16]}")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chosen = os.environ.get("FASTFC_CACHE_DIR")
+        root = Path(chosen or platformdirs.user_cache_dir("fastfc", appauthor=False)).expanduser().absolute()
+        folder = root / f"kernels-{digest.hexdigest()[:16]}"
+        for path in (root, folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _claim(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):
         return None
     return folder
+
+
+def _claim(folder: Path) -> None:
+    """Let nobody else look into the folder; PermissionError if others could have put files there, which would be run."""
+    if not hasattr(os, "getuid"):
+        return
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not private")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 class _Locator(_CacheLocator):
@@ -117,5 +133,11 @@ class _CacheFile:
     def save(self, key, data):
         payload = dumps(data)
         with tempfile.NamedTemporaryFile(dir=cache_folder(), suffix=".tmp", delete=False) as file:
-            file.write(hashlib.sha256(payload).digest() + payload)
-        os.replace(file.name, self._path(key))
+            try:
+                file.write(hashlib.sha256(payload).digest() + payload)
+                file.close()
+                os.replace(file.name, self._path(key))
+            except BaseException:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+                raise
