@@ -1,0 +1,279 @@
+"""The cache of compiled kernels: whatever is wrong with it, kernels run, and at worst they are compiled again."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from fastfc.kernels.fused import jit
+from tests.small import python
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+posix = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+ROOT = getattr(os, "getuid", lambda: 1)() == 0
+
+# A kernel that compiles in a moment; prints whether it was in the cache, and where that is.
+TINY = """
+import sys
+from fastfc.kernels.fused import jit
+def double(x):
+    return 2 * x
+kernel = jit.kernel(double)
+assert kernel(21) == 42
+print(sum(kernel.stats.cache_hits.values()), jit.cache_folder())
+"""
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def hits(argument: Any = 21) -> int:
+    """1 if a new `double` is in the cache, 0 if it is compiled; what it computes is right."""
+    kernel = jit.kernel(double)
+    assert kernel(argument) == 2 * argument
+    return sum(kernel.stats.cache_hits.values())
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """FASTFC_CACHE_DIR, which does not exist yet."""
+    monkeypatch.setenv("FASTFC_CACHE_DIR", str(tmp_path / "cache"))
+    jit.cache_folder.cache_clear()
+    yield tmp_path / "cache"
+    monkeypatch.undo()
+    jit.cache_folder.cache_clear()
+
+
+def folder() -> Path:
+    """That of this very source."""
+    jit.cache_folder.cache_clear()
+    found = jit.cache_folder()
+    assert found is not None
+    return found
+
+
+def test_a_kernel_is_compiled_once_for_each_type(root: Path) -> None:
+    assert [hits(1), hits(1), hits(1.5), hits(1.5)] == [0, 1, 0, 1]
+    files = list(root.rglob("*"))
+    assert sorted(file.suffix for file in files if file.is_file()) == [".nbc", ".nbc"]
+
+
+@posix
+def test_folders_are_the_users_alone(root: Path) -> None:
+    previous = os.umask(0)
+    try:
+        hits()
+    finally:
+        os.umask(previous)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (root, folder())}
+    files = {stat.S_IMODE(path.stat().st_mode) for path in folder().iterdir()}
+    assert modes == {0o700} and files == {0o600}
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut in the checksum": lambda content: content[:20],
+    "only the checksum": lambda content: content[:32],
+    "cut in the middle": lambda content: content[: len(content) // 2],
+    "without its last byte": lambda content: content[:-1],
+    "a byte too many": lambda content: content + b"\0",
+    "one bit": lambda content: content[:1000] + bytes([content[1000] ^ 4]) + content[1001:],
+    "zeros": lambda content: bytes(len(content)),
+    "no pickle": lambda content: jit.hashlib.sha256(b"no pickle").digest() + b"no pickle",
+    "another pickle": lambda content: jit.hashlib.sha256(b"I1\n.").digest() + b"I1\n.",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_compiled_again_and_replaced(root: Path, damage: str) -> None:
+    hits()
+    (file,) = folder().iterdir()
+    good = file.read_bytes()
+    file.write_bytes(DAMAGES[damage](good))
+    assert hits() == 0 and hits() == 1 and list(folder().iterdir()) == [file]
+
+
+@pytest.mark.parametrize("where", ["file", "folder"])
+def test_a_cache_that_goes_away_is_no_matter(root: Path, where: str) -> None:
+    hits()
+    for path in list(folder().iterdir()) if where == "file" else [root]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert hits() == 0
+
+
+@pytest.mark.parametrize("place", ["{}/file", "{}/file/below", "/dev/null/x"])
+def test_a_place_that_is_no_folder(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(jit.os.environ, "get", lambda name: place.format(tmp_path))
+    jit.cache_folder.cache_clear()
+    try:
+        assert jit.cache_folder() is None and hits() == 0 and hits() == 0
+    finally:
+        monkeypatch.undo()
+        jit.cache_folder.cache_clear()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@posix
+def test_a_folder_that_others_could_write_is_not_trusted(root: Path) -> None:
+    hits()
+    mine = folder()
+    mine.chmod(0o777)
+    jit.cache_folder.cache_clear()
+    assert jit.cache_folder() is None and hits() == 0
+    mine.chmod(0o755)
+    assert folder() == mine and stat.S_IMODE(mine.stat().st_mode) == 0o700 and hits() == 1
+    elsewhere = root / "elsewhere"
+    mine.rename(elsewhere)
+    mine.symlink_to(elsewhere)
+    jit.cache_folder.cache_clear()
+    assert jit.cache_folder() is None
+
+
+@posix
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+def test_a_folder_of_someone_else_is_not_trusted(root: Path) -> None:
+    os.chown(folder(), 12345, -1)
+    jit.cache_folder.cache_clear()
+    assert jit.cache_folder() is None and hits() == 0
+
+
+def test_a_full_disk_leaves_nothing_behind(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jit.os, "replace", full)
+        assert hits() == 0
+    assert list(folder().iterdir()) == [] and [hits(), hits()] == [0, 1]
+
+
+def test_another_source_or_python_has_another_folder(root: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """A caller that was compiled with a callee inside must not outlive a change of it, in whichever file that is."""
+    tree = tmp_path / "kernels"
+    shutil.copytree(Path(jit.__file__).parents[1], tree)
+    monkeypatch.setattr(jit, "__file__", str(tree / "fused" / "jit.py"))
+    found = [folder()]
+    for change in ("plan.py", "fused/dense.py", "reference/momentum.py"):
+        with (tree / change).open("a") as file:
+            file.write("\n")
+        found.append(folder())
+    monkeypatch.setattr(sys, "version", "4.0")
+    found.append(folder())
+    assert len(set(found)) == 5 and {path.parent for path in found} == {root}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names CPUs of x86")
+def test_another_cpu_compiles_for_itself(root: Path) -> None:
+    found = [python(TINY, NUMBA_CPU_NAME=name).split()[0] for name in ("nehalem", "x86-64", "nehalem")]
+    assert found == ["0", "0", "1"]
+
+
+def without_privileges() -> None:
+    """What root may write although its mode says no, it may not after this: the capability is gone at the next exec."""
+    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+
+
+def restricted(code: str, folder: Path, **environment: str | None) -> str:
+    """The last word that `code` prints, run in `folder` by a user for whom read-only is read-only."""
+    env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    env |= {name: value for name, value in environment.items() if value is not None}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(
+        command, env=env, cwd=folder, capture_output=True, text=True, timeout=120, preexec_fn=without_privileges
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
+
+
+NO_HOME = """
+import pwd
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="drops capabilities of Linux")
+def test_without_a_home_or_in_folders_that_are_read_only(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    assert restricted(TINY, tmp_path, HOME="/dev/null/x") == "None"
+    assert restricted(TINY, tmp_path, HOME=str(closed)) == "None"
+    assert restricted(NO_HOME + TINY, tmp_path, HOME=None) == "None"
+    assert list(tmp_path.iterdir()) == [closed] and list(closed.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="drops capabilities of Linux")
+def test_a_folder_that_became_read_only(tmp_path: Path) -> None:
+    filled = Path(restricted(TINY, tmp_path, FASTFC_CACHE_DIR=str(tmp_path / "cache")))
+    filled.chmod(0o500)
+    assert restricted(TINY, tmp_path, FASTFC_CACHE_DIR=str(tmp_path / "cache")) == "None"
+    assert len(list(filled.iterdir())) == 1
+
+
+PREDICTS = """
+import numpy as np, fastfc
+network = fastfc.Network([20, 8, 3], dtype="float64", seed=2)
+X = np.random.default_rng(0).random((1, 20))
+assert network.predict(X)[0] == int(np.maximum(X @ network.weights[0], 0).dot(network.weights[1]).argmax())
+from fastfc.kernels.fused.jit import cache_folder
+print(cache_folder())
+"""
+
+
+def test_predictions_without_any_cache() -> None:
+    assert python(PREDICTS, FASTFC_CACHE_DIR="/dev/null/x") == "None\n"
+
+
+def at_once(count: int, code: str, root: Path) -> list[str]:
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: python(code, FASTFC_CACHE_DIR=str(root), timeout=600), range(count)))
+
+
+def test_four_processes_that_compile_at_once(tmp_path: Path) -> None:
+    at_once(4, TINY, tmp_path / "cache")
+    assert at_once(1, TINY, tmp_path / "cache")[0].startswith("1 ")
+    assert [file.suffix for file in tmp_path.rglob("*") if file.is_file()] == [".nbc"]
+
+
+@pytest.mark.slow
+def test_eight_processes_that_compile_everything_at_once(tmp_path: Path) -> None:
+    code = """
+import fastfc
+from tests.small import SMALL, blobs, digest
+r = fastfc.train(blobs(), blobs(), **SMALL)
+print(digest(r.model), r.compile_seconds < 3)
+"""
+    cold = at_once(8, code, tmp_path / "cache")
+    warm = at_once(1, code, tmp_path / "cache")[0].split()
+    assert {line.split()[0] for line in cold} == {warm[0]} and warm[1] == "True"
+    assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".nbc"}
+
+
+@pytest.mark.slow
+def test_a_thousand_damaged_files(root: Path) -> None:
+    """Cut at a random place or with a random byte changed: never a wrong answer, and never a crash."""
+    random = jit.np.random.default_rng(0)
+    hits()
+    (file,) = folder().iterdir()
+    good = file.read_bytes()
+    for k in range(1000):
+        place = int(random.integers(len(good)))
+        changed = bytes([good[place] ^ int(random.integers(1, 256))])
+        file.write_bytes(good[:place] if k % 2 else good[:place] + changed + good[place + 1 :])
+        assert hits() == 0
+        assert file.read_bytes()[:32] == jit.hashlib.sha256(file.read_bytes()[32:]).digest()
