@@ -44,8 +44,9 @@ from fastfc.kernels.fused.background import background_gradient, folded_bias, su
 from fastfc.kernels.fused.encode import encode
 from fastfc.kernels.fused.jit import inline, kernel
 from fastfc.kernels.fused.momentum import step
+from fastfc.kernels.fused.online import fits, forward_one, step_one
 from fastfc.kernels.fused.parallel import aligned, barrier, fill, share, view, view_rows
-from fastfc.kernels.fused.vector import VECTOR_BYTES
+from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
 
 Arrays = list[np.ndarray]
@@ -131,8 +132,8 @@ def load_batch(data, chosen, shifts, sizes, constants, codes, target):
         batch.gather(data.targets, chosen, target)
 
 
-# sparse, mean: 0 or 1; height and width of an image, for shifts
-Sizes = namedtuple("Sizes", "batch chunk loss mean sparse height width")
+# mean, sparse, online: 0 or 1; height and width of an image, for shifts
+Sizes = namedtuple("Sizes", "batch chunk loss mean sparse online height width")
 # X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
 Data = namedtuple("Data", "X csr labels targets")
 Csr = namedtuple("Csr", "data indices indptr")
@@ -183,6 +184,15 @@ def run(
         sum_panels(weights, split[thread], split[thread + 1], ones, sums)
     work = sparse_work(arena, places[WORK + thread], features, thread, memory.work)
     one = arena.dtype.type(1)
+    if sizes.online:
+        own_codes = view_rows(codes, 0, 1)
+        for s in range(start, stop):
+            load_batch(data, order[s : s + 1], shifts[s : s + 1], sizes, constants, own_codes, view_rows(target, 0, 1))
+            count = forward_one(arena, layout, own_codes, scale, work)
+            loss_and_delta(arena, layout, sizes.loss, target, one, 0, 1, sample_losses[s : s + 1])
+            rules[0, 5] = rules[0, 2] * rates[s]
+            step_one(arena, layout, count, rules[0, 5:], work)
+        return 0
     passed = barrier(counter, threads, 0)
     for s in range(start, stop):
         begin, end = s * sizes.batch, min((s + 1) * sizes.batch, order.size)
@@ -265,6 +275,8 @@ class Trainer:
         if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray):
             background, outside = outside, 0.0
             X, scale = encode(X, background)
+        online = fits(plan, lanes(dtype), is_sparse, background)
+        threads = 1 if online else threads
         arena = Arena(plan, chunk, threads, chunk if is_sparse else 0, training=True, parts=plan.batch_size > chunk)
         widest, panels = arena.layout[:, PADDED].max(), -(-features // sparse.PANEL)
         ones = max(chunk, sparse.PANEL)
@@ -288,7 +300,15 @@ class Trainer:
             arena.memory,
             arena.layout,
             np.array(places + arena.work),
-            Sizes(plan.batch_size, chunk, plan.loss, int(plan.mean), int(is_sparse), *(plan.image_shape or (0, 0))),
+            Sizes(
+                plan.batch_size,
+                chunk,
+                plan.loss,
+                int(plan.mean),
+                int(is_sparse),
+                int(online),
+                *(plan.image_shape or (0, 0)),
+            ),
             np.array([scale, *plan.off_and_on(), background, outside], dtype),
             np.array([share.py_func(features, unit, t, threads)[0] for t in range(threads)] + [features]),
             _data(X, targets, outputs, dtype),

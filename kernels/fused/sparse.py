@@ -34,26 +34,30 @@ Work = namedtuple("Work", "index x packed listed packed_words words starts")
 BY_WORDS = VECTOR_BYTES == 64  # whether there are instructions for what pack_words does
 
 
+@inline
+def multiply_listed(packed, index, count, weights, bias, out):
+    """out (rows, fan_out) = bias + sum over k < count of packed[:, k] weights[index[k]], for GROUP rows or one."""
+    lanes = VECTOR_BYTES // out.itemsize
+    vectors, most = out.shape[1] // lanes, WIDTH if out.shape[0] == GROUP else ROW_WIDTH
+    tiles = (vectors + most - 1) // most
+    for t in range(tiles):
+        first = vectors * t // tiles
+        width = vectors * (t + 1) // tiles - first
+        gather_tile(packed, STRAIGHT, index, count, weights, bias, STRAIGHT, out, first * lanes, width)
+
+
 @kernel
 def forward(codes, scale, weights, bias, activation, out, work):
     """out (batch, fan_out) = f(scale * codes W + b);  codes (batch, fan_in) uint8 or floats, mostly 0; scale (1,)."""
-    index, x, packed = work.index, work.x, work.packed
-    lanes = VECTOR_BYTES // out.itemsize
-    vectors = out.shape[1] // lanes
+    x = work.x
     i = 0
     while i < codes.shape[0]:
         rows = GROUP if codes.shape[0] - i >= GROUP else 1
-        most = WIDTH if rows == GROUP else ROW_WIDTH
-        target = view_rows(out, i, i + rows)
         multiply_by(view_rows(codes, i, i + rows), scale, view_rows(x, 0, rows))
         if rows < GROUP:
             fill(view_rows(x, rows, GROUP), x.dtype.type(0))
-        count = pack_columns(x, index, packed)
-        tiles = (vectors + most - 1) // most
-        for t in range(tiles):
-            first = vectors * t // tiles
-            width = vectors * (t + 1) // tiles - first
-            gather_tile(packed, STRAIGHT, index, count, weights, bias, STRAIGHT, target, first * lanes, width)
+        count = pack_columns(x, work.index, work.packed)
+        multiply_listed(work.packed, work.index, count, weights, bias, view_rows(out, i, i + rows))
         i += rows
     activate(out, activation)
 
@@ -120,17 +124,6 @@ def is_idle(gradient, rule):
     return idle
 
 
-@inline
-def update_one(codes, scale, delta, weights, rule):
-    """The step of a single sample when all other weights stay: only the rows of its non-zero features are visited."""
-    length = rule[2] * rule[5]
-    for j in range(codes.shape[1]):
-        if codes[0, j] != 0:
-            amount = length * (scale[0] * scale.dtype.type(codes[0, j]))
-            for q in range(weights.shape[1]):
-                weights[j, q] -= amount * delta[0, q]
-
-
 @kernel
 def update(codes, scale, delta, gradient, weights, velocity, rule, work):
     """One step of the weights along gradient + (scale * codes)^T delta, which is never stored.
@@ -146,9 +139,6 @@ def update(codes, scale, delta, gradient, weights, velocity, rule, work):
     most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
     tiles = (vectors + most - 1) // most
     idle = is_idle(gradient, rule)
-    if idle and codes.shape[0] == 1:
-        update_one(codes, scale, delta, weights, rule)
-        return
     for j in range(0, weights.shape[0], PANEL):
         rows = min(PANEL, weights.shape[0] - j)
         if BY_WORDS and rows == PANEL and codes.itemsize == 1:

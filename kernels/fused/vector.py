@@ -77,15 +77,32 @@ class Vectors:
         at = self.builder.add(address, self.builder.mul(i, I64(4)))
         return self.builder.sext(self.builder.load(self._pointer(at, 0, I32)), I64)
 
+    def load_one(self, address, i):
+        """The i-th number at `address`."""
+        at = self.builder.add(address, self.builder.mul(i, I64(self.size)))
+        return self.builder.load(self._pointer(at, 0, self.element))
+
+    def store_one(self, value, address, i):
+        """The i-th number at `address` becomes `value`."""
+        at = self.builder.add(address, self.builder.mul(i, I64(self.size)))
+        self.builder.store(value, self._pointer(at, 0, self.element))
+
+    def sum(self, value):
+        """The sum of all lanes, by halves."""
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * self.size}"
+        kind = ir.FunctionType(self.element, [self.element, self.type])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, [self.element(-0.0), value], fastmath=("reassoc",))
+
+    def fill(self, value):
+        """A vector filled with one number."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, I32(0))
+        return self.shuffle(first, undefined, [0] * self.lanes)
+
     def broadcast(self, address):
         """A vector filled with the one number at `address`."""
-        undefined = ir.Constant(self.type, ir.Undefined)
-        first = self.builder.insert_element(
-            undefined, self.builder.load(self._pointer(address, 0, self.element)), I32(0)
-        )
-        return self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        )
+        return self.fill(self.load_one(address, I64(0)))
 
     def shuffle(self, a, b, lanes):
         """The lanes of a, then those of b, that `lanes` numbers."""
@@ -117,24 +134,37 @@ def compress(builder, value, chosen):
     return builder.call(function, [value, chosen, ir.Constant(kind, ir.Undefined)])
 
 
-def _loop(builder, count, sums, body):
+def loop(builder, count, sums, body):
     """Emit `for k in range(count): sums = body(k, sums)` with the sums in registers; returns the final sums."""
-    entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed(">", count, I64(0)), loop, done)
-    builder.position_at_end(loop)
+    entry, again, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed(">", count, I64(0)), again, done)
+    builder.position_at_end(again)
     k = builder.phi(I64)
     carried = [builder.phi(s.type) for s in sums]
     following, new = builder.add(k, I64(1)), body(k, carried)
     for phi, first, after in zip([k, *carried], [I64(0), *sums], [following, *new], strict=True):
         phi.add_incoming(first, entry)
-        phi.add_incoming(after, loop)
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+        phi.add_incoming(after, again)
+    builder.cbranch(builder.icmp_signed("<", following, count), again, done)
     builder.position_at_end(done)
     results = [builder.phi(s.type) for s in sums]
     for phi, first, after in zip(results, sums, new, strict=True):
         phi.add_incoming(first, entry)
-        phi.add_incoming(after, loop)
+        phi.add_incoming(after, again)
     return results
+
+
+def switch_on(builder, value, cases, emit):
+    """Emit a block for each of the numbers `cases`, by emit(case), and go on behind the one that `value` names."""
+    done = builder.append_basic_block("switched")
+    switch = builder.switch(value, done)
+    for case in cases:
+        block = builder.append_basic_block(f"case{case}")
+        switch.add_case(I64(case), block)
+        builder.position_at_end(block)
+        emit(case)
+        builder.branch(done)
+    builder.position_at_end(done)
 
 
 def _tile_function(module, element, gather, update):
@@ -158,10 +188,9 @@ def _tile_function(module, element, gather, update):
     a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, case, velocity, rule, moving = (
         function.args
     )
-    done = builder.append_basic_block("done")
-    switch = builder.switch(case, done)
 
-    def tile(height, vectors):
+    def tile(shape):
+        height, vectors = divmod(shape, 64)
         a_rows = [builder.add(a, builder.mul(over_i, I64(r))) for r in range(height)]
 
         def body(k, sums):
@@ -180,7 +209,7 @@ def _tile_function(module, element, gather, update):
         if update:
             for address, q in each(out, out_step) + each(velocity, out_step):
                 v.prefetch(address, q)
-        sums = _loop(builder, count, [v.load(address, q) for address, q in each(init, init_step)], body)
+        sums = loop(builder, count, [v.load(address, q) for address, q in each(init, init_step)], body)
         targets = each(out, out_step)
         if not update:
             for total, (address, q) in zip(sums, targets, strict=True):
@@ -200,14 +229,8 @@ def _tile_function(module, element, gather, update):
                     w = v.load(w_at, q)
                     v.store(builder.fsub(w, builder.fmul(builder.fmul(lr, d), v.fma(decay, w, total))), w_at, q)
 
-    for height, most in GATHER_TILES if gather else DENSE_TILES:
-        for vectors in range(1, most + 1):
-            block = builder.append_basic_block(f"tile{height}x{vectors}")
-            switch.add_case(I64(64 * height + vectors), block)
-            builder.position_at_end(block)
-            tile(height, vectors)
-            builder.branch(done)
-    builder.position_at_end(done)
+    shapes = [64 * height + n for height, most in (GATHER_TILES if gather else DENSE_TILES) for n in range(1, most + 1)]
+    switch_on(builder, case, shapes, tile)
     builder.ret_void()
     return function
 
@@ -241,6 +264,10 @@ class _Arguments:
     def rows(self, name):
         array = self.context.make_array(self.types[name])(self.context, self.builder, self.values[name])
         return cgutils.unpack_tuple(self.builder, array.shape)[0]
+
+    def columns(self, name):
+        array = self.context.make_array(self.types[name])(self.context, self.builder, self.values[name])
+        return cgutils.unpack_tuple(self.builder, array.shape)[1]
 
     def along(self, name, transposed):
         """Distances between A(i, k) and its neighbours, where A(i, k) is A[i, k] or, transposed, A[k, i]."""

@@ -18,7 +18,7 @@ def gather_shifted(
     Images are height * width features; shifts (batch, 2) integers, less than the image's size.
     """
     out[:] = fill
-    for sample, (dy, dx), moved in zip(order, shifts, out, strict=True):
+    for sample, (dy, dx), moved in zip(order, shifts.tolist(), out, strict=True):
         image = X[sample].reshape(height, width)
         seen = image[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
         moved.reshape(height, width)[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = seen
