@@ -14,7 +14,6 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 
 from fastfc.kernels.plan import ACTIVATIONS, momentum_rule
@@ -329,7 +328,3 @@ def check(case: Case, arguments: Arguments, function: Callable[..., None] | None
 def parameters(function: Callable[..., Any]) -> list[str]:
     """Names of the parameters of a function, compiled or not."""
     return list(inspect.signature(getattr(function, "py_func", function)).parameters)
-
-
-if numba.config.DISABLE_JIT:  # a view that only compiled code can make, as NumPy makes it
-    backend_module("fused", "parallel").flat = lambda matrix: matrix.reshape(-1)

@@ -1,4 +1,4 @@
-"""The rule that chooses between the sparse and the dense first layer, at its boundary."""
+"""The rule that chooses between the sparse and the dense first layer, at its boundary, and what the sparse one is given."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 import fastfc
 from fastfc.density import GROUP, LEAST_FEATURES, MOST, background_of, choose_input_kernel, computed_share
+from fastfc.kernels.fused.encode import encode
 
 BLOCKS = 10
 
@@ -53,3 +54,29 @@ def test_the_background_is_the_most_common_value_of_floats() -> None:
     X[:, :9] = np.arange(9)
     assert background_of(X) == np.float32(-0.4)
     assert background_of(X.astype(np.uint8)) == background_of(csr_array(X)) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("background", "step"), [(0.0, 1 / 255), (-0.4242, 1 / 255 / 0.3081), (-7.5, 0.125), (3.0, 41.0)]
+)
+def test_scaled_and_shifted_bytes_become_bytes_again(background: float, step: float, dtype: str) -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (700, 30)).astype(np.uint8)
+    codes[:, ::3] = 0
+    X = (background + step * codes).astype(dtype)
+    found, scale = encode(X, float(X[0, 0]))
+    np.testing.assert_array_equal(found, codes, strict=True)
+    np.testing.assert_allclose(background + scale * found, X, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(X).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("other", [0.1, -1 / 255, 256 / 255, 100.5 / 255, 1 / 255 + 1e-5])
+def test_floats_that_are_no_bytes_stay_as_they_are(other: float, dtype: str) -> None:
+    """Even if a single one of them is not, in a row that is not among those looked at first."""
+    X = (np.random.default_rng(0).integers(0, 256, (700, 30)) / 255).astype(dtype)
+    X[:, ::3] = 0
+    assert encode(X, 0.0)[0].dtype == np.uint8
+    X[3, 4] = other
+    codes, scale = encode(X, 0.0)
+    assert (codes.dtype, scale) == (X.dtype, 1.0)
+    np.testing.assert_array_equal(codes, X)

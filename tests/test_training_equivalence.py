@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,9 @@ def network(dtype: str = "float64", hidden: tuple[int, ...] = (9, 5), **descript
 TRAININGS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int | None]] = {
     "the defaults": ({}, {}, 30, 8),
     "batches of one": ({}, {"momentum_kind": "ema"}, 5, 1),
+    "one sample a step": ({"loss": "mse", "activation": "tanh"}, {"momentum_kind": "none", "weight_decay": 0.0}, 12, 1),
+    "one sample a step, wide": ({"hidden": (64, 130)}, {"momentum_kind": "none", "weight_decay": 0.0}, 6, 1),
+    "one sample a step, linear": ({"hidden": ()}, {"momentum_kind": "none", "weight_decay": 0.0}, 6, 1),
     "the whole set a step": ({}, {"momentum_kind": "none", "weight_decay": 0.0}, 29, None),
     "a last batch of one": ({}, {"label_smoothing": 0.1}, 17, 8),
     "the sum over the batch": ({}, {"grad_reduction": "sum", "momentum_kind": "heavy_ball"}, 21, 7),
@@ -147,11 +151,43 @@ def test_the_comparison_fails_on_a_wrong_trainer(mistake: str, dtype: str, monke
         assert_same_steps(wrong, right, dtype)
 
 
+@pytest.mark.xfail(strict=True, reason="label_smoothing leaves targets alone that are not integer labels of classes")
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize(
+    ("loss", "given"),
+    [
+        ("softmax_ce", lambda y: np.eye(CLASSES)[y]),
+        ("sigmoid_bce", lambda y: np.eye(CLASSES)[y]),
+        ("sigmoid_bce", lambda y: y % 2),
+    ],
+    ids=["shares", "targets", "labels of one output"],
+)
+def test_targets_of_any_form_are_smoothed(loss: str, given: Callable[[np.ndarray], np.ndarray], backend: str) -> None:
+    """As targets that were smoothed before: (1 - e) y + e / classes, with e / 2 for sigmoids."""
+    X, y = samples(30, "uint8")
+    targets = np.asarray(given(y), float)
+    spread = 1 / 2 if loss == "sigmoid_bce" else 1 / CLASSES
+    settings: dict[str, Any] = {"loss": loss, "epochs": 2, "batch_size": 8, "dtype": "float64", "backend": backend}
+    inside = fastfc.train((X, given(y)), label_smoothing=0.2, hidden=(6,), **settings).model
+    before = fastfc.train((X, 0.8 * targets + 0.2 * spread), hidden=(6,), **settings).model
+    assert_same(inside.weights, before.weights, 1e-12)
+
+
 # Bits
 @dtypes
 @pytest.mark.parametrize("computation", FUSED)
 @pytest.mark.parametrize("kind", ["uint8", "standardised", "shifted"])
-@pytest.mark.parametrize("name", ["the defaults", "batches of one", "batches in parts", "layers wider than a tile"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "the defaults",
+        "batches of one",
+        "one sample a step",
+        "no hidden layer",
+        "batches in parts",
+        "layers wider than a tile",
+    ],
+)
 def test_any_number_of_threads_gives_the_same_bits(name: str, kind: str, computation: str, dtype: str) -> None:
     digests = set()
     for threads in (1, 2, 3, 4, 1):
@@ -308,11 +344,23 @@ def test_steps_allocate_nothing(computation: str, kind: str) -> None:
 
 
 # True data
-def mnist_curve(folder: Path, backend: str, **settings: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+@functools.cache
+def mnist_curve(
+    folder: Path, backend: str, dtype: str = "float32", activation: str = "relu", kind: str = "nesterov"
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Mean loss of each step of an epoch, and the weights after it."""
     steps: list[float] = []
-    same = {"epochs": 1, "lr": 0.05, "schedule": "constant", "on_steps": lambda e, d, n, losses: steps.extend(losses)}
-    model = fastfc.train(folder, backend=backend, **same, **settings).model
+    settings: dict[str, Any] = {"dtype": dtype, "activation": activation, "momentum_kind": kind}
+    model = fastfc.train(
+        folder,
+        backend=backend,
+        threads=1,
+        epochs=1,
+        lr=0.05,
+        schedule="constant",
+        on_steps=lambda epoch, done, n, losses: steps.extend(losses),
+        **settings,
+    ).model
     assert len(steps) == 469 and np.mean(steps[-50:]) < 0.5
     return np.array(steps), model.weights
 
@@ -320,12 +368,12 @@ def mnist_curve(folder: Path, backend: str, **settings: Any) -> tuple[np.ndarray
 @pytest.mark.mnist
 @pytest.mark.parametrize(
     "settings",
-    [{"dtype": "float64"}, {"activation": "tanh"}, {"momentum_kind": "none"}],
-    ids=["float64", "float32 tanh", "float32 relu without momentum"],
+    [("float64", "relu", "nesterov"), ("float32", "tanh", "nesterov"), ("float32", "relu", "none")],
+    ids=" ".join,
 )
-def test_the_loss_curves_of_an_epoch_of_mnist_agree(settings: dict[str, Any], mnist_dir: Path) -> None:
-    tolerance = AFTER_EPOCHS[settings.get("dtype", "float32")]
-    ours, theirs = (mnist_curve(mnist_dir, backend, **settings) for backend in ("numba", "numpy"))
+def test_the_loss_curves_of_an_epoch_of_mnist_agree(settings: tuple[str, str, str], mnist_dir: Path) -> None:
+    tolerance = AFTER_EPOCHS[settings[0]]
+    ours, theirs = (mnist_curve(mnist_dir, backend, *settings) for backend in ("numba", "numpy"))
     np.testing.assert_allclose(ours[0], theirs[0], rtol=tolerance)
     assert_same(ours[1], theirs[1], tolerance)
 
@@ -334,10 +382,8 @@ def test_the_loss_curves_of_an_epoch_of_mnist_agree(settings: dict[str, Any], mn
 def test_the_mean_loss_of_an_epoch_of_mnist_agrees_where_rounding_moves_a_relu(mnist_dir: Path) -> None:
     """In float32, with momentum, rounding may carry a sum across 0, and single steps then go other ways.
 
-    NumPy in float32 leaves NumPy in float64 by as much. The float32 kernels are held to the float64 reference too.
+    NumPy in float32 leaves NumPy in float64 by as much. The float32 kernels are held to both.
     """
-    curves = [
-        mnist_curve(mnist_dir, backend, dtype=dtype)[0].mean()
-        for backend, dtype in (("numba", "float32"), ("numpy", "float32"), ("numpy", "float64"))
-    ]
-    np.testing.assert_allclose(curves[0], curves[1:], rtol=1e-3)
+    ours = mnist_curve(mnist_dir, "numba")[0].mean()
+    theirs = [mnist_curve(mnist_dir, "numpy", dtype)[0].mean() for dtype in ("float32", "float64")]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
