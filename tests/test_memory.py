@@ -1,0 +1,92 @@
+"""Memory and threads: flat over many predictions and trainings, and no copy of the data."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.small import BACKENDS, python
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# Prints by how many KiB the process and by how many threads it grew over the second half of its calls.
+GROWTH = """
+import gc, os, sys, threading
+import numpy as np
+import fastfc
+from tests.small import BUSY, blobs
+
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+
+X, y = blobs(1500)
+backend, predictions, trainings = {!r}, {}, {}
+data = X[:192], y[:192]
+
+def train(seed):
+    return fastfc.train(data, data, backend=backend, threads=1 + (backend == "numba"), seed=seed, **BUSY).model
+
+def predict():
+    network.predict(X[:1]), network.predict_proba(X[:1])
+
+def many():
+    network.predict(X), network.score(X, y)
+
+network = train(0)
+print(resident() - resident(), end=" ")
+for call, times in ((predict, predictions), (many, predictions // 40), (lambda: train(1), trainings)):
+    for _ in range(times // 2):
+        call()
+    before = resident(), threading.active_count()
+    for _ in range(times - times // 2):
+        call()
+    print(resident() - before[0], threading.active_count() - before[1], end=" ")
+print(resident())
+"""
+
+
+def assert_flat(backend: str, predictions: int, trainings: int, timeout: float) -> None:
+    code = GROWTH.format(backend, predictions, trainings)
+    still, *rest, size = [int(word) for word in python(code, timeout=timeout).split()]
+    grown, threads = rest[::2], rest[1::2]
+    assert still == 0 and threads == [0, 0, 0] and max(grown) <= size / 100
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_stays_flat(backend: str) -> None:
+    assert_flat(backend, 8000, 40, 120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_stays_flat_over_many_calls(backend: str) -> None:
+    assert_flat(backend, 200_000, 200, 900)
+
+
+# Prints the MiB by which the largest size of the process rose.
+PEAK = """
+import resource, sys
+import numpy as np
+import fastfc
+rng = np.random.default_rng(0)
+X, y = rng.integers(0, 256, (60_000, 784), dtype=np.uint8), rng.integers(0, 10, 60_000)
+X[rng.random(60_000) < 0.8] = 0
+test = X[:10_000], y[:10_000]
+
+def train(n, **options):
+    return fastfc.train((X[:n], y[:n]), test, backend={!r}, threads=1, hidden=(8,), epochs=1, **options)
+
+train(500).model.predict(X[:500])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+train(60_000, augment=None).model.predict(X)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_uint8_images_are_not_copied(backend: str) -> None:
+    """47 MB of them, which as float32 would be 188 MB: labels, order, losses and outputs take a few."""
+    assert float(python(PEAK.format(backend))) < 30
