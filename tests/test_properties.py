@@ -1,0 +1,164 @@
+"""Random networks, settings and data: both backends agree; and numbers at the edge end finite or in DivergenceError."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fastfc
+from fastfc import Network
+from fastfc.errors import DivergenceError
+from fastfc.settings import LOSSES
+from tests.small import BACKENDS, SMALL, blobs, digest
+
+ACTIVATIONS = st.sampled_from(["relu", "tanh", "sigmoid", "identity"])
+SHORT = settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(SHORT, max_examples=3000)
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> dict[str, Any]:
+    """(data, settings) of a small training in float64."""
+    n, features, outputs = draw(st.integers(1, 60)), draw(st.integers(1, 40)), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    X = rng.standard_normal((n, features))
+    X[rng.random(X.shape) < draw(st.sampled_from([0, 0.5, 0.95]))] = draw(st.sampled_from([0.0, -0.3]))
+    loss = draw(st.sampled_from(["softmax_ce", "sigmoid_bce", "mse"]))
+    labels = rng.integers(0, outputs, n)
+    targets = {"softmax_ce": rng.dirichlet(np.ones(outputs), n), "sigmoid_bce": rng.random((n, outputs))}
+    y = labels if draw(st.booleans()) else targets.get(loss, rng.standard_normal((n, outputs)))
+    hidden = draw(st.lists(st.integers(1, 40), max_size=4))
+    return {
+        "data": (X, y),
+        "outputs": outputs if outputs > 1 or y.ndim == 2 or loss != "sigmoid_bce" else None,
+        "loss": loss,
+        "hidden": hidden,
+        "activation": [draw(ACTIVATIONS) for _ in hidden],
+        "output_activation": draw(ACTIVATIONS) if loss == "mse" else "identity",
+        "init": draw(st.sampled_from(["he", "glorot", ("normal", 0.2), ("uniform", 0.3)])),
+        "lr": draw(st.floats(1e-4, 0.03)),
+        "momentum": draw(st.floats(0, 0.9)),
+        "momentum_kind": draw(st.sampled_from(["none", "ema", "heavy_ball", "nesterov"])),
+        "schedule": draw(st.sampled_from(["constant", "step", "cosine", "one_cycle"])),
+        "weight_decay": draw(st.sampled_from([0.0, 1e-4, 0.1])),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.7])) if loss != "mse" else 0.0,
+        "grad_reduction": draw(st.sampled_from(["mean", "sum"])),
+        "batch_size": draw(st.one_of(st.none(), st.integers(1, 70))),
+        "epochs": draw(st.integers(1, 3)),
+        "shuffle": draw(st.booleans()),
+        "input_kernel": draw(st.sampled_from(["auto", "sparse", "dense"])),
+        "seed": draw(st.integers(0, 1000)),
+        "dtype": "float64",
+    }
+
+
+def assert_backends_agree(training: dict[str, Any]) -> None:
+    """The losses to 1e-9, and the parameters to 1e-8 of the largest; predictions of one network to 1e-12."""
+    data = training["data"]
+    reference, fused = (fastfc.train(test_data=data, backend=b, threads=2, **training) for b in BACKENDS)
+    for a, b in zip(fused.history, reference.history, strict=True):
+        assert [a.loss, a.test_loss, a.penalty] == pytest.approx([b.loss, b.test_loss, b.penalty], rel=1e-9, abs=1e-12)
+    found, expected = ([*r.model.weights, *r.model.biases] for r in (fused, reference))
+    for p, q in zip(found, expected, strict=True):
+        np.testing.assert_allclose(p, q, rtol=1e-8, atol=1e-8 * max(1e-3, np.abs(q).max()))
+    X = data[0]
+    own = fused.model.outputs(X)
+    fused.model.backend = "numpy"
+    np.testing.assert_allclose(own, fused.model.outputs(X), rtol=1e-10, atol=1e-12 * max(1, np.abs(own).max()))
+
+
+@SHORT
+@given(trainings())
+def test_backends_agree_on_any_training(training: dict[str, Any]) -> None:
+    assert_backends_agree(training)
+
+
+@pytest.mark.slow
+@LONG
+@given(trainings())
+def test_backends_agree_on_very_many_trainings(training: dict[str, Any]) -> None:
+    assert_backends_agree(training)
+
+
+def assert_seeded_and_cut_alike(training: dict[str, Any]) -> None:
+    """Neither threads, though there is far too little work for three, nor how often the caller looks changes a bit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("fastfc.train"), "WORTHWHILE", 0)
+        whole = fastfc.train(threads=1, **training)
+        cut = fastfc.train(threads=3, steps_a_call=2, on_steps=lambda *_: None, **training)
+    assert (whole.threads, cut.threads) == (1, 3)
+    assert digest(cut.model) == digest(whole.model)
+    assert [r.loss for r in cut.history] == [r.loss for r in whole.history]
+
+
+@SHORT
+@given(trainings())
+def test_nothing_but_the_settings_matters(training: dict[str, Any]) -> None:
+    assert_seeded_and_cut_alike(training)
+
+
+@pytest.mark.slow
+@LONG
+@given(trainings())
+def test_nothing_but_the_settings_matters_very_often(training: dict[str, Any]) -> None:
+    assert_seeded_and_cut_alike(training)
+
+
+TINY, HUGE = 5e-324, 1e30
+EDGES: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # X, y, settings
+    "logits of 1e30": (blobs(40)[0] * HUGE, blobs(40)[1], {}),
+    "denormals": (np.full((40, 20), TINY), np.arange(40) % 3, {}),
+    "denormals of float32": (np.full((40, 20), 1e-45), np.arange(40) % 3, {"dtype": "float32"}),
+    "constant features": (np.ones((40, 20)), np.arange(40) % 3, {}),
+    "nothing but zeros": (np.zeros((40, 20)), np.arange(40) % 3, {}),
+    "identical rows": (np.tile(blobs(1)[0], (40, 1)), np.arange(40) % 3, {}),
+    "an absent class": (blobs(40)[0], np.arange(40) % 2 * 3, {"outputs": 5}),
+    "one class alone": (blobs(40)[0], np.zeros(40, int), {}),
+    "large and small": (np.logspace(-300, 30, 800).reshape(40, 20), np.arange(40) % 3, {}),
+    "a learning rate of 1e30": (*blobs(40), {"lr": HUGE}),
+    "a weight decay of 1e30": (*blobs(40), {"weight_decay": HUGE}),
+    "weights of 1e30": (*blobs(40), {"init": ("normal", HUGE)}),
+    "weights of 0": (*blobs(40), {"init": ("normal", 0)}),
+    "weights of 1e-45": (*blobs(40), {"init": ("normal", 1e-45), "dtype": "float32"}),
+    "targets of 1e30": (blobs(40)[0], np.full((40, 2), HUGE), {"loss": "mse"}),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [(name, loss) for name in EDGES for loss in LOSSES if EDGES[name][2].get("loss", loss) == loss],
+)
+def test_numbers_at_the_edge(name: str, loss: str, backend: str) -> None:
+    X, y, options = EDGES[name]
+    try:
+        r = fastfc.train((X, y), (X, y), backend=backend, **{**SMALL, "loss": loss, **options})
+    except DivergenceError as error:
+        assert any(word in name for word in ("1e30", "large")), error
+        return
+    numbers = [(h.loss, h.penalty, h.test_loss, h.test_accuracy) for h in r.history]
+    assert np.isfinite(numbers).all() and len(numbers) == 2
+    assert all(np.isfinite(p).all() for p in (*r.model.weights, *r.model.biases, r.model.predict_proba(X)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e30, -1e30, 1e4, -1e4, 1e-45, 0.0])
+def test_losses_of_extreme_logits_are_exact(size: float, dtype: str, backend: str) -> None:
+    """The logits are (size, 0) and size alone: the larger wins with certainty, and the loss is their difference."""
+    X = np.array([[size]], dtype)
+    softmax = Network([1, 2], weights=[[[1, 0]]], dtype=dtype, backend=backend)
+    sigmoid = Network([1, 1], loss="sigmoid_bce", weights=[[[1]]], dtype=dtype, backend=backend)
+    for label in (0, 1):
+        cost = size if label == 1 else -size  # by which the right one is the smaller
+        expected = max(cost, 0) + np.log1p(np.exp(-abs(size)))
+        assert softmax.loss_and_accuracy(X, [label])[0] == pytest.approx(expected, rel=1e-6)
+        assert sigmoid.loss_and_accuracy(X, [1 - label])[0] == pytest.approx(expected, rel=1e-6)
+    p = 1.0 if size > 100 else 0.0 if size < -100 else 0.5
+    assert softmax.predict_proba(X)[0] == pytest.approx([p, 1 - p])
+    assert sigmoid.predict_proba(X)[0] == pytest.approx([p])
