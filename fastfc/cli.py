@@ -78,7 +78,9 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
     _add_run(parser)
     parser.add_argument("--max-seconds", type=float, metavar="S", help="stop after so many seconds of training")
-    parser.add_argument("--checkpoint", metavar="DIR", type=Path, help="save the state to DIR, and go on from what it has")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", type=Path, help="save the state to DIR, and go on from what it has"
+    )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="epochs between checkpoints (default: 1)")
     files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
@@ -90,7 +92,9 @@ def _fill_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, each of one digit")
     parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy on, instead of images")
-    parser.add_argument("--ink", default="auto", metavar="NAME", help="dark, light or auto: the digit's (default: auto)")
+    parser.add_argument(
+        "--ink", default="auto", metavar="NAME", help="dark, light or auto: the digit's (default: auto)"
+    )
     parser.add_argument("--show", action="store_true", help="draw each image as the network sees it")
 
 
@@ -111,9 +115,14 @@ def _fill_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_reproduce(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="*", help="recipes to run (default: all)")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="recipes to run (default: all of the reports)")
+    parser.add_argument("--data", metavar="DATA", help=DATA)
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("reproduction"), help="default: reproduction")
+    _add_run(parser)
+    parser.add_argument("--epochs", type=int, metavar="N", help="at most so many, to try things out")
+    out = Path("reproduction")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=out, help=f"folder of the report (default: {out})")
+    parser.add_argument("--verbose", action="store_true", help="print the error every 10 batches")
 
 
 def _fill_plot(parser: argparse.ArgumentParser) -> None:

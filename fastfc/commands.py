@@ -186,7 +186,16 @@ def warmup(options: argparse.Namespace) -> None:
 def reproduce(options: argparse.Namespace) -> None:
     from fastfc.reproduce import reproduce as run
 
-    run(options.names, backend=options.backend, out=options.out)
+    run(
+        options.names,
+        backend=options.backend,
+        out=options.out,
+        data=options.data,
+        epochs=options.epochs,
+        threads=options.threads,
+        seed=options.seed,
+        verbose=options.verbose,
+    )
 
 
 def bench(options: argparse.Namespace) -> None:
