@@ -35,13 +35,13 @@ img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: 0.9rem; }
 """
 LOSSES = {
-    "softmax_ce": "cross-entropy (nats, mean of a sample)",
-    "sigmoid_bce": "binary cross-entropy (nats, mean of a sample)",
-    "mse": "squared error (mean of a sample)",
+    "softmax_ce": "cross-entropy (nats a sample)",
+    "sigmoid_bce": "binary cross-entropy (nats a sample)",
+    "mse": "mean squared error",
 }
-WITH_SAMPLES = ("000", "001-full-batch", "002", "003", "004-multiclass")
+WITH_SAMPLES = ("000", "003", "004-multiclass")
 WITH_CONFUSION = ("000", "002", "004-multiclass")
-WITH_WEIGHTS = ("000", "002", "004-neuron", "004-hidden", "004-multiclass")
+WITH_WEIGHTS = ("000", "004-neuron", "004-multiclass")
 
 
 def html(runs: Sequence[Reproduction]) -> str:
@@ -104,7 +104,10 @@ def _figures(run: Reproduction) -> list[list[str]]:
     rows = [
         ["train accuracy", *_pair(reported.get("train_accuracy"), run.train_accuracy, _share)],
         ["test accuracy", *_pair(reported.get("test_accuracy"), run.test_accuracy, _share)],
-        ["training time", *_pair(reported.get("train_seconds"), run.train_seconds, _seconds)],
+        [
+            "training time" + ", all samples" * run.recipe.time_all,
+            *_pair(reported.get("train_seconds"), run.train_seconds, _seconds),
+        ],
         ["testing time", *_pair(reported.get("test_seconds"), run.test_seconds, _seconds)],
     ]
     own = run.own_images
@@ -127,9 +130,9 @@ def _pictures(run: Reproduction) -> Iterator[tuple[str, Figure]]:
     """(caption, figure) of what suits this recipe."""
     name, data, model = run.recipe.name, run.data, run.result.model
     yield "Loss and accuracy by epoch.", _curves(run)
-    if "accuracy" in run.recipe.reported:
+    if "accuracy" in run.recipe.reported and run.test_accuracy is not None:
         points = [{"epoch": epoch, "test_accuracy": value} for epoch, value in run.recipe.reported["accuracy"]]
-        histories = {"ours": run.result.history, "reported": points}
+        histories: dict[str, Sequence[Any]] = {"ours": run.result.history, "reported": points}
         yield "The accuracy trend.", plots.accuracy_trend(histories, title=f"{name}: accuracy trend")
     if run.own_images:
         own = run.own_images
@@ -161,13 +164,14 @@ def _curves(run: Reproduction) -> Figure:
         if penalty and record["test_loss"] is not None:
             record["test_loss"] += record["penalty"]
         record["loss"] = loss
-    label = LOSSES[run.recipe.settings.loss] + (", with L2" if penalty else "")
+    label = LOSSES[run.recipe.settings.loss] + (" + L2" if penalty else "")
     figure = plots.training_curves(history, title=run.recipe.name, loss_label=label)
     points = run.recipe.reported.get("loss")
     if points:
         axis = figure.axes[0]
         color, _, marker = plots.STYLES[2]
-        axis.plot(*zip(*points, strict=True), color=color, marker=marker, linestyle="", label="reported (training)")
+        hollow: dict[str, Any] = {"marker": marker, "markersize": 9, "markerfacecolor": "none", "linestyle": ""}
+        axis.plot(*zip(*points, strict=True), color=color, label="training, reported", **hollow)
         axis.legend(fontsize=8)
     return figure
 

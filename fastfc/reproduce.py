@@ -187,7 +187,7 @@ def _run(
         everything = replace(replace(recipe, rows=None).select(dataset), X_test=None, y_test=None)
         seconds = train(everything, **how, on_interrupt="raise", **settings).train_seconds
     test_accuracy = test_seconds = None
-    if selected.X_test is not None:
+    if selected.X_test is not None and selected.y_test is not None:
         start = time.perf_counter()
         result.model.predict(selected.X_test)
         test_seconds = time.perf_counter() - start
@@ -248,9 +248,9 @@ def _summary(run: Reproduction) -> list[str]:
             lines.append(f"  {part:5} accuracy {round(accuracy * len(y))}/{len(y)} ({100 * accuracy:.3f}%)")
     if run.own_images:
         lines.append(f"  {_own_image_line(run.own_images)}")
-    if "accuracy" in run.recipe.reported:
-        values = [100 * (record.test_accuracy or 0) for record in run.result.history[::SKIPPED]]
-        text = f"test accuracy every {SKIPPED} epochs (%): " + " ".join(f"{value:.2f}" for value in values)
+    if "accuracy" in run.recipe.reported and run.test_accuracy is not None:
+        values = [_percent(record.test_accuracy) for record in run.result.history[::SKIPPED]]
+        text = f"test accuracy every {SKIPPED} epochs (%): " + " ".join(values)
         lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
     testing = "" if run.test_seconds is None else f", testing time {run.test_seconds:.4f} s"
     where = " (on all samples)" if run.recipe.time_all else ""
@@ -280,7 +280,7 @@ def table(runs: Sequence[Reproduction]) -> str:
             f"{run.recipe.name:15}"
             f"{_percent(reported.get('train_accuracy')):>10}{_percent(run.train_accuracy):>8}"
             f"{_percent(reported.get('test_accuracy')):>11}{_percent(run.test_accuracy):>8}"
-            f"{_number(reported.get('train_seconds'), 2):>11}{run.train_seconds:8.2f}{_times(run.speed_up):>8}"
+            f"{_seconds(reported.get('train_seconds')):>11}{run.train_seconds:8.2f}{_times(run.speed_up):>8}"
         )
     if any(run.epochs < run.recipe.settings.epochs for run in runs):
         lines += [
@@ -302,29 +302,34 @@ def _trajectory(run: Reproduction) -> list[str]:
     reported, name = run.recipe.reported, run.recipe.name
     if "loss" in reported:
         what = "loss with L2 penalty" if run.recipe.penalty else "loss"
-        return [f"{name}: {what} by epoch", *_points(reported["loss"], run.loss, 4)]
+        return [f"{name}: {what} by epoch", *_points(reported["loss"], run.loss, _loss)]
     if "accuracy" in reported:
-        ours = [100 * (record.test_accuracy or 0) for record in run.result.history]
-        points = [(epoch, 100 * value) for epoch, value in reported["accuracy"]]
-        return [f"{name}: test accuracy (%) by epoch", *_points(points, ours, 2)]
+        accuracy = [record.test_accuracy for record in run.result.history]
+        return [f"{name}: test accuracy (%) by epoch", *_points(reported["accuracy"], accuracy, _percent)]
     what = "mean squared error" if run.recipe.settings.loss == "mse" else "loss"
     lines = [f"{name}: {what} {run.loss[0]:.4f} in epoch 1, {run.loss[-1]:.4f} in epoch {len(run.loss)}"]
     return [*lines, f"{'':{len(name) + 2}}{_own_image_line(run.own_images)}"] if run.own_images else lines
 
 
-def _points(points: Sequence[tuple[int, float]], ours: Sequence[float], digits: int) -> list[str]:
+def _points(
+    points: Sequence[tuple[int, float]], ours: Sequence[float | None], text: Callable[[float | None], str]
+) -> list[str]:
     lines = []
     for start in range(0, len(points), COLUMNS):
-        part = points[start : start + COLUMNS]
-        values = [ours[epoch - 1] if epoch <= len(ours) else None for epoch, _ in part]
-        lines.append(f"{'epoch':8}" + "".join(f"{epoch:7}" for epoch, _ in part))
-        lines.append(f"{'reported':8}" + "".join(f"{value:7.{digits}f}" for _, value in part))
-        lines.append(f"{'ours':8}" + "".join(f"{_number(value, digits):>7}" for value in values))
+        epochs, reported = zip(*points[start : start + COLUMNS], strict=True)
+        own = [ours[epoch - 1] if epoch <= len(ours) else None for epoch in epochs]
+        lines.append(f"{'epoch':8}" + "".join(f"{epoch:7}" for epoch in epochs))
+        lines.append(f"{'reported':8}" + "".join(f"{text(value):>7}" for value in reported))
+        lines.append(f"{'ours':8}" + "".join(f"{text(value):>7}" for value in own))
     return lines
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _percent(share: float | None) -> str:

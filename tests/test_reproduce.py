@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import importlib.util
 import json
 import re
@@ -152,8 +153,6 @@ def test_names_are_run_once_and_in_order(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_generated_digits_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    import dataclasses
-
     data = dataclasses.replace(strokes(), name="generated digits", notice="Using generated digits: no network")
     reproduce(["004-neuron"], data=data, epochs=1, backend="numpy")
     captured = capsys.readouterr()
@@ -283,6 +282,20 @@ def test_a_recipe_of_no_report_is_reported_too(tmp_path: Path) -> None:
     entry = json.loads((tmp_path / "new" / "folder" / "reproduce.json").read_text())["recipes"]["fast-97"]
     assert entry["reported"] == {} and entry["assumptions"] == []
     assert Page((tmp_path / "new" / "folder" / "report.html").read_text(encoding="utf-8")).open == []
+
+
+def test_without_test_data_the_test_figures_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = dataclasses.replace(strokes(), X_test=None, y_test=None)
+    names = ["000", "002", "004-neuron"]
+    runs = reproduce(names, data=data, epochs=2, backend="numpy", out=tmp_path)
+    assert [(run.test_accuracy, run.test_seconds) for run in runs] == [(None, None)] * 3
+    text = capsys.readouterr().out
+    assert "test accuracy every" not in text and "testing time" not in text
+    lines = text[text.index("002: test accuracy (%) by epoch") :].splitlines()
+    assert lines[2].split()[:2] == ["reported", "8.47"] and lines[3].split() == ["ours", *["-"] * 10]
+    content = json.loads((tmp_path / "reproduce.json").read_text())["recipes"]
+    assert [content[name]["ours"]["test_accuracy"] for name in names] == [None] * 3
+    assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).open == []
 
 
 # The command, and what is refused
