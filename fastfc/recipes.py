@@ -245,7 +245,11 @@ R004_NEURON = Recipe(
     settings=replace(GRADIENT_DESCENT_004, hidden=(), outputs=1),
     digit=0,
     reported={"train_accuracy": 0.9895, "test_accuracy": 0.9919},
-    assumptions=(PIXELS_004, "Full batch and mean gradient: the report gives iterations and no batch."),
+    assumptions=(
+        PIXELS_004,
+        "Full batch and mean gradient: the report gives iterations and no batch.",
+        "The initial weights are another draw: with seeds 0 to 3, the train accuracy is 98.942 to 98.947 %.",
+    ),
 )
 
 R004_HIDDEN = Recipe(
