@@ -60,7 +60,9 @@ def training_curves(history: Sequence[Any], *, title: str = "", loss_label: str 
         _label(axes[1], "epoch", "test accuracy (%)", epochs)
         last = max(i for i, value in enumerate(accuracy) if value is not None)
         point = (epochs[last], _percent(accuracy)[last])
-        axes[1].annotate(f"{point[1]:.2f} %", point, xytext=(0, -16), textcoords="offset points", ha="right", va="top")
+        place: dict[str, Any] = {"xytext": (0, -16), "textcoords": "offset points", "ha": "right", "va": "top"}
+        over_the_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        axes[1].annotate(f"{point[1]:.2f} %", point, bbox=over_the_line, **place)
     return figure
 
 

@@ -138,7 +138,7 @@ def _pictures(run: Reproduction) -> Iterator[tuple[str, Figure]]:
         own = run.own_images
         yield (
             "The drawings as the network sees them; the mistakes first.",
-            plots.samples(own.pixels, own.labels, own.readings, title=name),
+            plots.samples(own.pixels, own.labels, own.readings, title=f"{name}: drawings"),
         )
     if name in WITH_SAMPLES and data.image_shape:
         yield from _samples(run, data.image_shape)
