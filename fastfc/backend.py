@@ -73,6 +73,8 @@ class _BlasLimits:
         for library, number in zip(self.libraries, numbers, strict=True):
             if library.get_num_threads() != number:
                 library.set_num_threads(number)
+                # threadpoolctl 3.8 lets no other thread set a limit, or restore it, until this one gives up control.
+                getattr(library, "clear_controlling_thread", lambda: None)()
 
 
 @functools.cache

@@ -21,21 +21,21 @@ from tests.small import BACKENDS, SMALL, blobs
 X, Y = blobs(200)
 LONG: dict[str, Any] = {**SMALL, "epochs": 100_000, "lr": 0.01, "schedule": "constant"}
 
-# Trains for ever, as often as it is told; says when it has begun, and after Ctrl-C what it has.
+# Trains for ever, as often as it is told; says when it has begun, and after Ctrl-C what it has. An epoch takes seconds.
 PROGRAM = """
 import signal, sys
 import numpy as np
 import fastfc
 backend, threads, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = np.random.default_rng(0)
-X, y = rng.standard_normal((20_000, 64)), rng.integers(0, 10, 20_000)
+X, y = rng.standard_normal((100_000, 64)), rng.integers(0, 10, 100_000)
 for _ in range(rounds):
     begun = []
     def say(*_):
         if not begun:
             begun.append(print("begun", flush=True))
-    r = fastfc.train((X, y), (X, y), backend=backend, threads=threads, on_steps=say, hidden=(64, 50), batch_size=128,
-                     epochs=10_000, lr=1e-3, dtype="float64")
+    r = fastfc.train((X, y), (X[:5000], y[:5000]), backend=backend, threads=threads, on_steps=say, hidden=(256, 50),
+                     batch_size=128, epochs=1000, lr=1e-3, dtype="float64")
     finite = all(np.isfinite(p).all() for p in r.model.weights + r.model.biases)
     restored = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     print("returned", r.interrupted, finite, len(r.model.predict(X[:9])), restored, flush=True)
@@ -64,7 +64,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 
 @pytest.mark.parametrize(("backend", "threads"), [("numba", 1), ("numba", 2), ("numpy", 1)])
 def test_ctrl_c_at_random_moments(backend: str, threads: int) -> None:
-    """Also during an evaluation, which is a good part of each epoch here."""
     assert max(interrupted_trainings(backend, threads, 4, 0.5)) < 0.5
 
 
@@ -143,6 +142,13 @@ def test_max_seconds_ends_training_in_time(backend: str, seconds: float) -> None
     assert r.interrupted and r.out_of_time and seconds <= took < seconds + 0.2
     assert sum(record.seconds for record in r.history) <= r.train_seconds <= took
     assert r.model.score(X, Y) > 0.3 and np.isfinite(r.model.weights[0]).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_max_seconds_may_end_in_the_middle_of_an_epoch(backend: str) -> None:
+    large = blobs(100_000, 64)
+    r = fastfc.train(large, backend=backend, max_seconds=0.3, threads=1, **{**LONG, "hidden": (512, 300), "epochs": 9})
+    assert r.out_of_time and not r.history and 0.3 <= r.train_seconds < 0.5
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -93,16 +93,17 @@ def test_both_backends_learn_the_same_with_every_option(name: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("n", [6, 7, 8])
 def test_a_linear_softmax_is_trained_as_by_hand(backend: str, n: int) -> None:
-    """Batches of 3, and what is left, each averaged over its own size."""
+    """Twice through batches of 3, and what is left, each averaged over its own size; each step has its own rate."""
     x, y = X[:n], Y[:n]
     W, b = np.zeros((20, 3)), np.zeros(3)
-    for start in range(0, n, 3):
-        part, labels = x[start : start + 3], y[start : start + 3]
+    for step, start in enumerate([*range(0, n, 3)] * 2):
+        part, labels, lr = x[start : start + 3], y[start : start + 3], 0.5 / (1 + step)
         z = np.exp(part @ W + b)
         delta = (z / z.sum(axis=1, keepdims=True) - np.eye(3)[labels]) / len(part)
-        W, b = W - 0.5 * (part.T @ delta + 0.01 * W), b - 0.5 * delta.sum(axis=0)
+        W, b = W - lr * (part.T @ delta + 0.01 * W), b - lr * delta.sum(axis=0)
     options: dict[str, Any] = {"hidden": (), "init": ("normal", 0), "momentum_kind": "none", "weight_decay": 0.01}
-    options |= {"lr": 0.5, "schedule": "constant", "shuffle": False, "batch_size": 3, "epochs": 1, "dtype": "float64"}
+    options |= {"lr": 0.5, "schedule": lambda step, steps: 1 / (1 + step), "shuffle": False, "batch_size": 3}
+    options |= {"epochs": 2, "dtype": "float64"}
     model = fastfc.train((x, y), backend=backend, outputs=3, **options).model
     np.testing.assert_allclose(model.weights[0], W, rtol=1e-12)
     np.testing.assert_allclose(model.biases[0], b, rtol=1e-12)
