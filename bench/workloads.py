@@ -111,7 +111,7 @@ sklearn_csr = Entry("scikit-learn CSR", SKLEARN, variant="csr")
 numpy32 = Entry("numpy float32", variant="numpy")
 numpy64 = Entry("numpy float64", variant="numpy", dtype="float64")
 numpy_wide = Entry("numpy float32, AVX-512 BLAS", variant="numpy", env=(("OPENBLAS_CORETYPE", "SkylakeX"),))
-fastfc_avx2 = Entry("fastfc built for AVX2", env=(("NUMBA_CPU_NAME", "haswell"),))
+fastfc_avx2 = Entry("fastfc built for AVX2", env=(("NUMBA_CPU_NAME", "haswell"), ("NUMBA_CPU_FEATURES", "")))
 by_hand = Entry("NumPy by hand", NUMPY)
 
 

@@ -166,6 +166,9 @@ class _Run:
             velocities = self._resume(checkpoint)
         trainer_class, _ = load_backend(self.result.backend)
         plan = replace(self.model.plan(self.settings, self.batch_size), background=self.background)
+        if plan.smoothing and self.targets.ndim == 2:  # labels are smoothed where they are made targets
+            off, on = plan.off_and_on()
+            self.targets = (off + (on - off) * self.targets).astype(plan.dtype)
         start = time.perf_counter()
         self.trainer = trainer_class(
             plan,

@@ -13,6 +13,9 @@ SOFTMAX_CE, SIGMOID_BCE, MSE = range(3)
 LOSSES = {"softmax_ce": SOFTMAX_CE, "sigmoid_bce": SIGMOID_BCE, "mse": MSE}
 
 
+LOWEST = -3e38  # a float of either width that is still finite
+
+
 @dataclass(frozen=True)
 class Plan:
     """One training, as the kernels see it.

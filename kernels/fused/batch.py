@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastfc.kernels.fused.jit import kernel
 from fastfc.kernels.fused.parallel import flat
 
@@ -23,20 +25,21 @@ def gather_shifted(X, order, height, width, shifts, out, fill=0):
     """
     outside = out.dtype.type(fill)
     for i in range(order.size):
-        row, dy, dx = order[i], shifts[i, 0], shifts[i, 1]
-        left, right = max(dx, 0), width + min(dx, 0)
+        row, dy, dx = order[i], np.int64(shifts[i, 0]), np.int64(shifts[i, 1])
+        away = dy * width + dx  # the whole image as one row, then what has come round the edges
+        first, last = max(away, 0), height * width + min(away, 0)
+        for j in range(first):
+            out[i, j] = outside
+        back = np.uint64(-away)  # unsigned indices are not checked for counting from the end, which would hinder vectors
+        for j in range(first, last):
+            out[i, np.uint64(j)] = X[row, np.uint64(j) + back]
+        for j in range(last, height * width):
+            out[i, j] = outside
         for y in range(height):
-            start, source = y * width, (y - dy) * width - dx
-            if 0 <= y - dy < height:
-                for x in range(left):
-                    out[i, start + x] = outside
-                for x in range(left, right):
-                    out[i, start + x] = X[row, source + x]
-                for x in range(right, width):
-                    out[i, start + x] = outside
-            else:
-                for x in range(width):
-                    out[i, start + x] = outside
+            for x in range(dx):
+                out[i, y * width + x] = outside
+            for x in range(width + min(dx, 0), width):
+                out[i, y * width + x] = outside
 
 
 @kernel

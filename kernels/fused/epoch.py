@@ -132,8 +132,8 @@ def load_batch(data, chosen, shifts, sizes, constants, codes, target):
         batch.gather(data.targets, chosen, target)
 
 
-# mean, sparse, online: 0 or 1; height and width of an image, for shifts
-Sizes = namedtuple("Sizes", "batch chunk loss mean sparse online height width")
+# mean, sparse, convert (codes to floats), online: 0 or 1; height and width of an image, for shifts
+Sizes = namedtuple("Sizes", "batch chunk loss mean sparse convert online height width")
 # X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
 Data = namedtuple("Data", "X csr labels targets")
 Csr = namedtuple("Csr", "data indices indptr")
@@ -177,7 +177,7 @@ def run(
     x, target = view(arena, places[X], chunk, features), view(arena, places[TARGET], chunk, layout[-1, FAN_OUT])
     sums = view(arena, places[PANELS], (features + sparse.PANEL - 1) // sparse.PANEL, layout[0, PADDED])
     bias, common = matrix(arena, layout, 0, B, ONE), view(arena, places[ZEROS], ONE, widest)
-    weights, ones = matrix(arena, layout, 0, W, features), view(arena, places[ONES], chunk, ONE)
+    weights, ones = matrix(arena, layout, 0, W, features), view(arena, places[ONES], max(chunk, sparse.PANEL), ONE)
     if background != 0:
         bias = view(arena, places[ROWS] + 2 * thread * widest, ONE, layout[0, PADDED])
         common = view(arena, places[ROWS] + (2 * thread + 1) * widest, ONE, layout[0, PADDED])
@@ -204,7 +204,7 @@ def run(
             own_codes = view_rows(codes, lo, hi)
             chosen, own_shifts = order[part + lo : part + hi], shifts[part + lo : part + hi]
             load_batch(data, chosen, own_shifts, sizes, constants, own_codes, view_rows(target, lo, hi))
-            if not sizes.sparse:
+            if sizes.convert:
                 batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
             if background != 0:
                 folded_bias(matrix(arena, layout, 0, B, ONE), background, sums, bias)
@@ -294,7 +294,9 @@ class Trainer:
         self.arena, self.plan, self.threads = arena, plan, threads
         self.counter = np.zeros(8, np.int64)
         rules = [(*plan.rule, 0), (*plan.rule[:4], 0, 0), (0, 0, 1, 0, 0, -1)]
-        codes = aligned(chunk * features, X.dtype).reshape(chunk, features)
+        convert = not is_sparse and X.dtype == np.uint8  # floats are multiplied where they lie
+        in_place = arena.memory[places[0] : places[0] + chunk * features] if not (is_sparse or convert) else None
+        codes = (aligned(chunk * features, X.dtype) if in_place is None else in_place).reshape(chunk, features)
         unit = sparse.PANEL if is_sparse else LANES
         self.arguments: tuple[Any, ...] = (
             arena.memory,
@@ -306,6 +308,7 @@ class Trainer:
                 plan.loss,
                 int(plan.mean),
                 int(is_sparse),
+                int(convert),
                 int(online),
                 *(plan.image_shape or (0, 0)),
             ),

@@ -9,6 +9,7 @@ import math
 
 from fastfc.kernels.fused.activations import chain, exp_into
 from fastfc.kernels.fused.jit import kernel
+from fastfc.kernels.plan import LOWEST
 
 
 @kernel
@@ -18,14 +19,14 @@ def softmax_cross_entropy(z, target, scale, delta, losses):
     All exponentials of the batch are computed in one loop, which is vectorised, in the memory of delta.
     """
     batch, outputs = target.shape
-    zero = delta.dtype.type(0)
+    zero, lowest = delta.dtype.type(0), delta.dtype.type(LOWEST)
     for i in range(batch):
         largest = z[i, 0]
         for j in range(1, outputs):
             largest = max(largest, z[i, j])
         loss = zero
         for j in range(outputs):
-            delta[i, j] = z[i, j] - largest
+            delta[i, j] = max(z[i, j] - largest, lowest)
             loss -= target[i, j] * delta[i, j]
         losses[i] = loss
     exp_into(delta)

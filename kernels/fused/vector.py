@@ -47,6 +47,9 @@ DENSE_TILES = ((8, 3), (2, 3), (1, 8)) if REGISTERS == 32 else ((4, 3), (2, 3), 
 GATHER_TILES = ((4, 6), (1, 14)) if REGISTERS == 32 else ((4, 3), (1, 12))
 
 
+AHEAD = 8  # rows of B that are fetched before they are needed
+
+
 def lanes(dtype) -> int:
     """Elements of `dtype` in one vector register."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize
@@ -108,12 +111,12 @@ class Vectors:
         """The lanes of a, then those of b, that `lanes` numbers."""
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, self.lanes), lanes))
 
-    def prefetch(self, address, vector=0):
-        """Begin to fetch a vector's cache line, to be written soon."""
+    def prefetch(self, address, vector=0, write=True):
+        """Begin to fetch a vector's cache line, to be written or read soon."""
         pointer = self._pointer(address, vector * VECTOR_BYTES, I8)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
-        self.builder.call(function, [pointer, I32(1), I32(3), I32(1)])
+        self.builder.call(function, [pointer, I32(int(write)), I32(3), I32(1)])
 
     def fma(self, a, b, c):
         """a * b + c, in one rounding where the CPU can, otherwise in two: a library call would be 50 times slower."""
@@ -196,6 +199,10 @@ def _tile_function(module, element, gather, update):
         def body(k, sums):
             source = builder.add(b, builder.mul(v.integer(index, k) if gather else k, b_step))
             along = builder.mul(k, over_k)
+            ahead = builder.add(k, I64(AHEAD))
+            coming = builder.add(b, builder.mul(v.integer(index, ahead) if gather else ahead, b_step))
+            for q in range(vectors):
+                v.prefetch(coming, q, write=False)
             b_row = [v.load(source, q) for q in range(vectors)]
             new = []
             for r in range(height):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastfc.kernels.plan import LOWEST
 from fastfc.kernels.reference.activations import chain
 
 
@@ -19,9 +20,9 @@ def softmax_cross_entropy(
         dL/dz_j = sum_i dL/dp_i dp_i/dz_j = sum_i (-y_i / p_i) p_i ([i = j] - p_j) = p_j - y_j
 
     The largest logit is taken off first, which changes no p and lets no exponential overflow. ln p_j = z_j - ln sum exp(z),
-    so no logarithm of 0 is taken either.
+    so no logarithm of 0 is taken either; nor is a difference of finite logits infinite.
     """
-    shifted = z - z.max(axis=1, keepdims=True)
+    shifted = np.maximum(z - z.max(axis=1, keepdims=True), LOWEST)
     exponential = np.exp(shifted)
     total = exponential.sum(axis=1, keepdims=True)
     losses[:] = (target * (np.log(total) - shifted)).sum(axis=1)
