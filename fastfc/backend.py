@@ -10,7 +10,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from fastfc.errors import invalid
 from fastfc.settings import one_of, whole
+
+MOST_THREADS = 1024
 
 BACKENDS = {"numba": "fastfc.kernels.fused", "numpy": "fastfc.kernels.reference"}
 
@@ -32,6 +35,8 @@ def check_threads(threads: int | None) -> int:
     if threads is None:
         return available_threads()
     whole("threads", threads, 1)
+    if threads > MOST_THREADS:
+        raise invalid("threads", threads, f"at most {MOST_THREADS}")
     return int(threads)
 
 

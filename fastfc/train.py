@@ -23,10 +23,9 @@ from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult, json_settings
 from fastfc.schedules import learning_rates
 from fastfc.settings import Settings, SettingsDict, number, one_of, whole
-from fastfc.validation import check_inputs, check_targets, is_csr
+from fastfc.validation import check_inputs, check_shifts, check_targets
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
-MOST_SHIFT = np.iinfo(np.int8).max
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
 
 
@@ -127,7 +126,7 @@ class _Run:
             raise invalid("network", f"{network.layers[0]} inputs", f"{features}, as many as the data has features")
         scale = PIXEL if settings.scale is None else settings.scale
         check_init(settings.init)
-        _check_shifts(settings.augment, data.image_shape, self.X)
+        check_shifts(settings.augment, data.image_shape, self.X)
         self.model = Network(
             (features, *settings.hidden, outputs),
             activation=settings.activations,
@@ -384,17 +383,6 @@ def _settings_of(network: Network | None) -> dict[str, Any]:
         "outputs": network.layers[-1],
         "dtype": network.dtype.name,
     }
-
-
-def _check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: Any) -> None:
-    if not augment:
-        return
-    if image_shape is None or is_csr(X):
-        raise invalid("augment", augment, "None for data that are not images: arrays of shape (n, height, width) are")
-    if augment >= min(image_shape):
-        raise invalid("augment", augment, f"shifts smaller than the image, {image_shape[0]}x{image_shape[1]}")
-    if augment > MOST_SHIFT:
-        raise invalid("augment", augment, f"at most {MOST_SHIFT}")
 
 
 def _both(first: Callable[..., object], second: Callable[..., object] | None) -> Callable[..., object]:

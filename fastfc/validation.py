@@ -9,6 +9,7 @@ import numpy as np
 from fastfc.errors import InvalidType, invalid
 
 MOST_CLASSES = 1 << 20  # that labels alone can ask for: a number more is likely no label
+MOST_SHIFT = np.iinfo(np.int8).max
 ROWS = 4096  # checked for NaN at a time, to take little memory
 
 
@@ -157,3 +158,15 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
     return _unlocked(np.require(array, np.int64, ["C", "A", "E"])), outputs
+
+
+def check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: Any) -> None:
+    """Raise InvalidArgument unless samples X of that shape can be shifted by `augment` pixels."""
+    if not augment:
+        return
+    if image_shape is None or is_csr(X):
+        raise invalid("augment", augment, "None for data that are not images: arrays of shape (n, height, width) are")
+    if augment >= min(image_shape):
+        raise invalid("augment", augment, f"shifts smaller than the image, {image_shape[0]}x{image_shape[1]}")
+    if augment > MOST_SHIFT:
+        raise invalid("augment", augment, f"at most {MOST_SHIFT}")

@@ -83,6 +83,7 @@ ARGUMENTS: list[Bad] = [
     ({"test_data": (X, Y + 1)}, InvalidArgument, "y of test_data: given label 3, expected labels from 0 to 2"),
     ({"test_data": (X, Y[1:])}, InvalidArgument, "y of test_data: given 59 targets, expected 60"),
     ({"threads": 0}, InvalidArgument, "threads: given 0, expected a whole number >= 1"),
+    ({"threads": 10**6}, InvalidArgument, "threads: given 1000000, expected at most 1024"),
     ({"threads": 1.5}, InvalidType, "threads: given 1.5, expected a whole number >= 1"),
     ({"seed": -1}, InvalidArgument, "seed: given -1, expected a whole number >= 0"),
     ({"seed": None}, InvalidType, "seed: given None, expected a whole number >= 0"),

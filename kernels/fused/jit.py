@@ -10,7 +10,6 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar
 
 import llvmlite
 import numba
@@ -84,7 +83,7 @@ class _Locator(_CacheLocator):
 
 
 class _CacheImpl(CompileResultCacheImpl):
-    _locator_classes: ClassVar[list[Any]] = [_Locator]
+    _locator_classes: list[type[object]] = [_Locator]  # noqa: RUF012
 
 
 class _Cache(FunctionCache):
