@@ -363,6 +363,7 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path: Path, kind: str, ki
 
 
 @posix
+@pytest.mark.slow  # by chance: a kill must fall into a write
 def test_the_kill_test_sees_a_plain_write(tmp_path: Path) -> None:
     assert run_kills("plain", tmp_path, 20)["torn"] > 0
 
