@@ -2,7 +2,7 @@
 
 An epoch runs in as many Python threads as are wanted, each inside one compiled call that holds no GIL. They meet twice a
 step at a barrier of their own. That takes no threading layer of Numba, so nothing of theirs (fork, nested use, lost
-exceptions) can go wrong, and a barrier costs well under a microsecond.
+exceptions) can go wrong.
 """
 
 from __future__ import annotations
