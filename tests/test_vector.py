@@ -39,7 +39,7 @@ def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str,
     for m, vectors, k in [*shapes, (3, 2, 0)]:
         A, B, out = (whole_numbers(rng, *shape) for shape in ((m, k), (k, vectors * lanes), (m, vectors * lanes)))
         ours, given = out.astype(dtype), np.ascontiguousarray(A.T if transposed else A, dtype)
-        dense.multiply(given, np.int64(transposed), B.astype(dtype), ours)
+        dense.multiply(given, np.int64(transposed), B.astype(dtype), dense.OUT, ours, ours)
         np.testing.assert_array_equal(ours, out + A @ B, err_msg=f"{m} rows, {vectors} vectors, {k} terms")
 
 
@@ -220,7 +220,7 @@ def test_vectors_are_those_of_the_cpu_that_is_built_for(cpu: str, width: int, pr
 import numpy as np
 from fastfc.kernels.fused import dense, vector
 a = np.ones((vector.lanes("float32"),) * 2, "float32")
-dense.multiply(a, np.int64(0), a, a.copy())
+dense.multiply(a, np.int64(0), a, np.int64(0), a, a.copy())
 print(vector.VECTOR_BYTES, *dense.multiply.inspect_asm().values())
 """
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}

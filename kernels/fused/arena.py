@@ -8,20 +8,17 @@ from itertools import pairwise
 import numpy as np
 
 from fastfc.kernels.fused import dense, sparse
-from fastfc.kernels.fused.jit import inline
+from fastfc.kernels.fused.jit import ONE, inline
 from fastfc.kernels.fused.packing import WORDS
 from fastfc.kernels.fused.parallel import aligned, view, view_rows
 from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
 from fastfc.kernels.plan import Plan
 
-ONE = np.int64(1)
 PAGE = 4096
 # Columns of `layout`, one row for each layer of weights: sizes, then offsets into the arena.
 # W, V (fan_in, padded) weights and velocity; T (padded, padded fan_in) the weights transposed; B, U, H (1, padded) bias, its
 # velocity and gradient; A, D (rows, padded) activations and deltas; G (fan_in, padded) gradient, where a batch has parts.
-FAN_IN, FAN_OUT, PADDED, ACTIVATION, W, V, T, B, U, H, A, D, G = np.arange(
-    13
-)  # not Python integers: one version, not 13
+FAN_IN, FAN_OUT, PADDED, ACTIVATION, W, V, T, B, U, H, A, D, G = np.arange(13)  # not Python integers, see jit
 
 
 @inline
@@ -50,9 +47,8 @@ def sparse_work(arena, offset, features, thread, memory):
     wide = features + VECTOR_BYTES
     return sparse.Work(
         memory.index[thread],
-        view(arena, offset, sparse.GROUP, features),
-        view(arena, offset + sparse.GROUP * wide, sparse.GROUP, wide),
-        view(arena, offset + 2 * sparse.GROUP * wide, memory.packed_words.shape[1], sparse.GROUP),
+        view(arena, offset, sparse.GROUP, wide),
+        view(arena, offset + sparse.GROUP * wide, memory.packed_words.shape[1], sparse.GROUP),
         memory.packed_words[thread],
         memory.words[thread],
         memory.starts[thread],
@@ -61,16 +57,22 @@ def sparse_work(arena, offset, features, thread, memory):
 
 @inline
 def forward_pass(arena, layout, first_bias, x, codes, scale, is_sparse, lo, hi, work):
-    """Rows lo to hi of the batch through all layers; first_bias is that of the first, with the background in it."""
-    for l in range(layout.shape[0]):
-        weights = matrix(arena, layout, l, W, layout[l, FAN_IN])
-        bias = first_bias if l == 0 else matrix(arena, layout, l, B, ONE)
-        out = matrix_rows(arena, layout, l, A, lo, hi)
-        if l == 0 and is_sparse:
-            sparse.forward(view_rows(codes, lo, hi), scale, weights, bias, layout[l, ACTIVATION], out, work)
-        else:
-            before = view_rows(x, lo, hi) if l == 0 else matrix_rows(arena, layout, l - 1, A, lo, hi)
-            dense.forward(before, weights, bias, layout[l, ACTIVATION], out)
+    """Rows lo to hi of the batch through all layers; first_bias is that of the first."""
+    weights, out = matrix(arena, layout, 0, W, layout[0, FAN_IN]), matrix_rows(arena, layout, 0, A, lo, hi)
+    if is_sparse:
+        sparse.forward(view_rows(codes, lo, hi), scale, weights, first_bias, layout[0, ACTIVATION], out, work)
+    else:
+        dense.forward(view_rows(x, lo, hi), weights, first_bias, layout[0, ACTIVATION], out)
+    forward_hidden(arena, layout, lo, hi)
+
+
+@inline
+def forward_hidden(arena, layout, lo, hi):
+    """Rows lo to hi of the batch through all layers but the first."""
+    for l in range(1, layout.shape[0]):
+        weights, bias = matrix(arena, layout, l, W, layout[l, FAN_IN]), matrix(arena, layout, l, B, ONE)
+        before, out = matrix_rows(arena, layout, l - 1, A, lo, hi), matrix_rows(arena, layout, l, A, lo, hi)
+        dense.forward(before, weights, bias, layout[l, ACTIVATION], out)
 
 
 class Arena:
@@ -98,7 +100,7 @@ class Arena:
                 row[T], row[G] = self.place(padded * before), self.place(fan_in * padded * parts)
             before = padded
         wide, listed = features + VECTOR_BYTES, sparse.LISTS * batch + WORDS
-        self.work = [self.place(2 * sparse.GROUP * wide + listed * sparse.GROUP) for _ in range(threads)]
+        self.work = [self.place((wide + listed) * sparse.GROUP) for _ in range(threads)]
         self.thread_memory = ThreadMemory(
             np.zeros((threads, max(wide, listed)), np.int32),
             np.zeros((threads, listed), np.uint32),

@@ -8,54 +8,57 @@ from __future__ import annotations
 import numpy as np
 
 from fastfc.kernels.fused.activations import activate, chain
-from fastfc.kernels.fused.jit import inline, kernel
+from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.packing import transpose_block
-from fastfc.kernels.fused.parallel import fill
 from fastfc.kernels.fused.vector import DENSE_TILES, VECTOR_BYTES, dense_tile, dense_update_tile
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]
 ROW_WIDTH = DENSE_TILES[2][1]
-STRAIGHT, TRANSPOSED = np.arange(2)  # not Python integers, for each of which Numba would compile a version
+STRAIGHT, TRANSPOSED = ZERO, ONE
+ZEROS, BIAS, OUT = np.arange(3)  # what a product is added to
 
 
 @inline
-def multiply(A, transposed, B, out):
-    """out (m, n) += A B, where A is (m, k), or (k, m) if transposed, and B (k, n).
+def multiply(A, transposed, B, origin, bias, out):
+    """out (m, n) = A B + zeros, bias (1, n), or out, as `origin` says; A is (m, k), or (k, m) if transposed, B (k, n)."""
+    multiply_range(A, transposed, ZERO, B.shape[0], B, origin, bias, out)
+
+
+@inline
+def multiply_range(A, transposed, begin, end, B, origin, bias, out):
+    """As multiply, with the terms from `begin` to `end` alone.
 
     Blocks of B a tile wide and DEPTH deep stay in the L1 cache while all rows of A pass.
     """
-    m, k, lanes = out.shape[0], B.shape[0], VECTOR_BYTES // out.itemsize
+    m, lanes = out.shape[0], VECTOR_BYTES // out.itemsize
     vectors = out.shape[1] // lanes
     most = ROW_WIDTH if m == 1 else WIDTH
     tiles = (vectors + most - 1) // most
-    for start in range(0, k, DEPTH):
-        stop = min(k, start + DEPTH)
+    for start in range(begin, max(end, begin + 1), DEPTH):
+        stop = min(end, start + DEPTH)
         for t in range(tiles):
             first = vectors * t // tiles
             width = vectors * (t + 1) // tiles - first
             i = 0
             while i < m:
                 rows = HEIGHT if m - i >= HEIGHT else 2 if m - i >= 2 else 1
-                dense_tile(A, i, transposed, start, stop, B, out, first * lanes, rows, width)
+                dense_tile(A, i, transposed, start, stop, B, origin, bias, out, first * lanes, rows, width)
                 i += rows
+        origin = OUT
 
 
 @kernel
 def forward(x, weights, bias, activation, out):
     """out (batch, fan_out) = f(x W + b);  x (batch, fan_in), weights (fan_in, fan_out), bias (1, fan_out)."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = bias[0, j]
-    multiply(x, STRAIGHT, weights, out)
+    multiply(x, STRAIGHT, weights, BIAS, bias, out)
     activate(out, activation)
 
 
 @kernel
 def backward(delta, weights_t, a, activation, out):
     """out (batch, fan_in) = (delta W^T) * f'(z);  delta (batch, fan_out), weights_t (fan_out, fan_in), a (batch, fan_in)."""
-    fill(out, out.dtype.type(0))
-    multiply(delta, STRAIGHT, weights_t, out)
+    multiply(delta, STRAIGHT, weights_t, ZEROS, out, out)
     chain(a, out, activation)
 
 

@@ -1,10 +1,14 @@
 """Whole epochs in compiled code.
 
-A step has two phases with a barrier after each, and needs no sum across threads, so that its result does not depend on
-their number:
+A step has two phases with a barrier after each, and needs no sum across threads:
 
-    by samples    each thread takes its share of the batch through the network and back: x, a, loss, delta
-    by features   each thread takes its share of the rows of every weight matrix: gradient and update
+    by samples    each thread takes its share of the batch from the first layer's sums on through the network and back,
+                  and fetches its share of the next batch
+    by features   each thread takes its share of the rows of every weight matrix: gradient, update, and with the rows of
+                  the first layer that it has just updated, the sums of that layer for the next batch
+
+So the rows of the largest matrix stay in one core's cache from step to step. The first layer's sums have two parts, one
+for each half of the features, whatever the number of threads is: the result does not depend on it.
 
 A batch larger than CHUNK passes in parts, whose gradients are added up.
 """
@@ -12,137 +16,74 @@ A batch larger than CHUNK passes in parts, whose gradients are added up.
 from __future__ import annotations
 
 from collections import namedtuple
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused import batch, dense, losses, sparse
-from fastfc.kernels.fused.arena import (
-    ACTIVATION,
-    FAN_IN,
-    FAN_OUT,
-    ONE,
-    PADDED,
-    A,
-    Arena,
-    B,
-    D,
-    G,
-    H,
-    T,
-    U,
-    V,
-    W,
-    forward_pass,
-    matrix,
-    matrix_rows,
-    sparse_work,
-    transposed_weights,
-)
-from fastfc.kernels.fused.background import background_gradient, folded_bias, sum_panels
+from fastfc.kernels.fused import sparse, step
+from fastfc.kernels.fused.arena import FAN_IN, FAN_OUT, PADDED, Arena, B, D, T, U, V, W, matrix, sparse_work
+from fastfc.kernels.fused.background import add_rows
 from fastfc.kernels.fused.encode import encode
-from fastfc.kernels.fused.jit import inline, kernel
-from fastfc.kernels.fused.momentum import step
+from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.online import fits, forward_one, step_one
-from fastfc.kernels.fused.parallel import aligned, barrier, fill, share, view, view_rows
+from fastfc.kernels.fused.parallel import aligned, barrier, share, view, view_rows
+from fastfc.kernels.fused.step import HALVES, Csr, Data, Sizes
 from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
-from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
+from fastfc.kernels.plan import Plan
 
 Arrays = list[np.ndarray]
 NEVER = 1 << 62
 LANES = VECTOR_BYTES // 4  # rows of weights are divided in multiples of it, so that each thread transposes whole blocks
+UNIT = 8  # samples or features that threads do not divide: the rows of a tile
 CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
 
-
-@inline
-def loss_and_delta(arena, layout, loss, target, scale, lo, hi, sample_losses):
-    """The loss of rows lo to hi and its gradient with respect to the last layer's logits."""
-    last = layout.shape[0] - 1
-    z, delta = matrix_rows(arena, layout, last, A, lo, hi), matrix_rows(arena, layout, last, D, lo, hi)
-    if loss == SOFTMAX_CE:
-        losses.softmax_cross_entropy(z, view_rows(target, lo, hi), scale, delta, sample_losses)
-    elif loss == SIGMOID_BCE:
-        losses.sigmoid_cross_entropy(z, view_rows(target, lo, hi), scale, delta, sample_losses)
-    elif loss == MSE:
-        losses.mean_squared_error(z, view_rows(target, lo, hi), layout[last, ACTIVATION], scale, delta, sample_losses)
+# What there is beside the arena: codes (2 * chunk, features), two batches as they are stored; scratch memory for each
+# thread; rules (threads, 3, 6) of weights, of biases, and to add up gradients; and an Arrangement for each thread.
+Memory = namedtuple("Memory", "codes work rules arrangement")
+X, TARGET, ZEROS, ONES, SUMS, ROWS, WORK = np.arange(7)  # places: offsets in the arena; those of threads follow at WORK
 
 
 @inline
-def backward_pass(arena, layout, lo, hi):
-    """The deltas of rows lo to hi, from the last layer to the first."""
-    for l in range(layout.shape[0] - 1, 0, -1):
-        delta, below = matrix_rows(arena, layout, l, D, lo, hi), matrix_rows(arena, layout, l - 1, D, lo, hi)
-        a = matrix_rows(arena, layout, l - 1, A, lo, hi)
-        dense.backward(delta, transposed_weights(arena, layout, l), a, layout[l - 1, ACTIVATION], below)
+def multiply_input(thread, threads, arena, layout, halves, x, codes, scale, sizes, background, ones, init, sums, work):
+    """This thread's share of the first layer's sums (HALVES * chunk, padded): some rows of either half, or of both."""
+    rows = codes.shape[0]
+    units = (rows + UNIT - 1) // UNIT
+    for half in range(HALVES):
+        lo = min(rows, UNIT * max(0, HALVES * units * thread // threads - half * units))
+        hi = min(rows, UNIT * max(0, HALVES * units * (thread + 1) // threads - half * units))
+        if lo < hi:
+            out = view_rows(sums, half * sizes.chunk + lo, half * sizes.chunk + hi)
+            step.multiply_half(
+                arena,
+                layout,
+                halves[half],
+                halves[half + 1],
+                view_rows(x, lo, hi),
+                view_rows(codes, lo, hi),
+                scale,
+                sizes.sparse,
+                background,
+                ones,
+                init,
+                out,
+                work,
+            )
 
 
 @inline
-def update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rows, rules, lo, hi, common, work):
-    """Rows lo to hi of the weights of layer l: gradient over the `rows` samples of this part, and after the last the step.
-
-    common (1, >= padded) is a part of the gradient that all rows share.
-    """
-    weights, velocity = matrix_rows(arena, layout, l, W, lo, hi), matrix_rows(arena, layout, l, V, lo, hi)
-    delta = matrix(arena, layout, l, D, rows)
-    earlier, rule = common, rules[0]
-    if not (first and last):
-        earlier = matrix_rows(arena, layout, l, G, lo, hi)
-        if first:
-            fill(earlier, arena.dtype.type(0))
-        if not last:  # a step of length -1 without momentum adds the gradient of this part to that of the others
-            weights, velocity, earlier, rule = earlier, earlier, common, rules[2]
-        else:
-            for i in range(hi - lo):
-                for j in range(earlier.shape[1]):
-                    earlier[i, j] += common[0, j]
-    if l == 0 and is_sparse:
-        sparse.update(codes[:rows, lo:hi], scale, delta, earlier, weights, velocity, rule, work)
-    else:
-        before = view_rows(x, 0, rows) if l == 0 else matrix(arena, layout, l - 1, A, rows)
-        dense.update(before[:, lo:hi], delta, earlier, weights, velocity, rule)
-    if l > 0 and last:
-        whole = matrix(arena, layout, l, W, layout[l, FAN_IN])
-        dense.transpose(whole, lo, hi, transposed_weights(arena, layout, l))
-
-
-@inline
-def update_bias(arena, layout, l, ones, first, last, rules):
-    """The bias of layer l: its gradient is the sum of delta over the batch."""
-    gradient, delta = matrix(arena, layout, l, H, ONE), matrix(arena, layout, l, D, ones.shape[0])
-    if first:
-        fill(gradient, arena.dtype.type(0))
-    dense.multiply(ones, ONE, delta, gradient)
-    if last:
-        step(matrix(arena, layout, l, B, ONE), matrix(arena, layout, l, U, ONE), gradient, rules[1])
-
-
-@inline
-def load_batch(data, chosen, shifts, sizes, constants, codes, target):
-    """The chosen samples into `codes`, shifted where `shifts` is not empty, and their targets."""
-    if data.csr.indptr.size > 0:
-        batch.gather_csr(data.csr.data, data.csr.indices, data.csr.indptr, chosen, codes)
-    elif shifts.shape[0] > 0:
-        batch.gather_shifted(data.X, chosen, sizes.height, sizes.width, shifts, codes, constants[4])
-    else:
-        batch.gather(data.X, chosen, codes)
-    if data.labels.size > 0:
-        batch.one_hot(data.labels, chosen, constants[1], constants[2], target)
-    else:
-        batch.gather(data.targets, chosen, target)
-
-
-# mean, sparse, convert (codes to floats), online: 0 or 1; height and width of an image, for shifts
-Sizes = namedtuple("Sizes", "batch chunk loss mean sparse convert online height width")
-# X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
-Data = namedtuple("Data", "X csr labels targets")
-Csr = namedtuple("Csr", "data indices indptr")
-# What there is beside the arena: codes (chunk, features), the batch as it is stored; scratch memory for each thread; and
-# rules (threads, 3, 6) of weights, of biases, and to add up gradients.
-Memory = namedtuple("Memory", "codes work rules")
-X, TARGET, ZEROS, ONES, PANELS, ROWS, WORK = np.arange(
-    7
-)  # places: offsets in the arena; those of threads follow at WORK
+def run_online(
+    arena, layout, sizes, constants, data, codes, target, rules, order, shifts, rates, losses, start, stop, work
+):
+    """Steps of one sample each."""
+    scale, one = constants[:1], arena.dtype.type(1)
+    for s in range(start, stop):
+        step.load_samples(data, order[s : s + 1], shifts[s : s + 1], sizes, constants, codes)
+        step.load_targets(data, order[s : s + 1], constants, target)
+        count = forward_one(arena, layout, codes, scale, work)
+        step.loss_and_delta(arena, layout, sizes.loss, target, one, ZERO, ONE, losses[s : s + 1])
+        rules[0, 5] = rules[0, 2] * rates[s]
+        step_one(arena, layout, count, rules[0, 5:], work)
 
 
 @kernel
@@ -156,6 +97,7 @@ def run(
     sizes,
     constants,
     split,
+    halves,
     data,
     memory,
     order,
@@ -169,82 +111,106 @@ def run(
 
     constants = (scale, low, high, background, fill): the input is background + scale * codes, `fill` comes into a shifted
     image, low and high are the targets off and on the label; split (threads + 1,) the first layer's features for each
-    thread. The rest is that of Trainer.run.
+    thread, halves (HALVES + 1,) for each half. The rest is that of Trainer.run.
     """
-    codes, rules = memory.codes, memory.rules[thread]
-    chunk, scale, background = sizes.chunk, constants[:1], constants[3]
-    features, widest = codes.shape[1], layout[:, PADDED].max()
-    x, target = view(arena, places[X], chunk, features), view(arena, places[TARGET], chunk, layout[-1, FAN_OUT])
-    sums = view(arena, places[PANELS], (features + sparse.PANEL - 1) // sparse.PANEL, layout[0, PADDED])
-    bias, common = matrix(arena, layout, 0, B, ONE), view(arena, places[ZEROS], ONE, widest)
-    weights, ones = matrix(arena, layout, 0, W, features), view(arena, places[ONES], max(chunk, sparse.PANEL), ONE)
-    if background != 0:
-        bias = view(arena, places[ROWS] + 2 * thread * widest, ONE, layout[0, PADDED])
-        common = view(arena, places[ROWS] + (2 * thread + 1) * widest, ONE, layout[0, PADDED])
-        sum_panels(weights, split[thread], split[thread + 1], ones, sums)
+    rules, chunk, features, widest = memory.rules[thread], sizes.chunk, layout[0, FAN_IN], layout[:, PADDED].max()
+    scale, background = constants[:1], constants[3]
+    both_x, target = (
+        view(arena, places[X], 2 * chunk, features),
+        view(arena, places[TARGET], chunk, layout[-1, FAN_OUT]),
+    )
+    sums, zeros = view(arena, places[SUMS], HALVES * chunk, layout[0, PADDED]), view(arena, places[ZEROS], ONE, widest)
+    init = view(arena, places[ROWS] + 2 * thread * widest, ONE, layout[0, PADDED])
+    common = view(arena, places[ROWS] + (2 * thread + 1) * widest, ONE, layout[0, PADDED]) if background != 0 else zeros
+    all_ones = view(arena, places[ONES], max(chunk, features), ONE)
     work = sparse_work(arena, places[WORK + thread], features, thread, memory.work)
-    one = arena.dtype.type(1)
     if sizes.online:
-        own_codes = view_rows(codes, 0, 1)
-        for s in range(start, stop):
-            load_batch(data, order[s : s + 1], shifts[s : s + 1], sizes, constants, own_codes, view_rows(target, 0, 1))
-            count = forward_one(arena, layout, own_codes, scale, work)
-            loss_and_delta(arena, layout, sizes.loss, target, one, 0, 1, sample_losses[s : s + 1])
-            rules[0, 5] = rules[0, 2] * rates[s]
-            step_one(arena, layout, count, rules[0, 5:], work)
-        return 0
-    passed = barrier(counter, threads, 0)
-    for s in range(start, stop):
-        begin, end = s * sizes.batch, min((s + 1) * sizes.batch, order.size)
-        gradient_scale = one / arena.dtype.type(end - begin) if sizes.mean else one
-        rules[0, 5] = rules[1, 5] = rates[s]
-        for part in range(begin, end, chunk):
-            first, last, rows = part == begin, part + chunk >= end, min(chunk, end - part)
-            lo, hi = share(rows, 8, thread, threads)
-            own_codes = view_rows(codes, lo, hi)
-            chosen, own_shifts = order[part + lo : part + hi], shifts[part + lo : part + hi]
-            load_batch(data, chosen, own_shifts, sizes, constants, own_codes, view_rows(target, lo, hi))
-            if sizes.convert:
-                batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
-            if background != 0:
-                folded_bias(matrix(arena, layout, 0, B, ONE), background, sums, bias)
-            forward_pass(arena, layout, bias, x, codes, scale, sizes.sparse, lo, hi, work)
-            loss_and_delta(
-                arena, layout, sizes.loss, target, gradient_scale, lo, hi, sample_losses[part + lo : part + hi]
-            )
-            backward_pass(arena, layout, lo, hi)
-            passed = barrier(counter, threads, passed)
+        codes, target = view_rows(memory.codes, 0, 1), view_rows(target, 0, 1)
+        run_online(
+            arena,
+            layout,
+            sizes,
+            constants,
+            data,
+            codes,
+            target,
+            rules,
+            order,
+            shifts,
+            rates,
+            sample_losses,
+            start,
+            stop,
+            work,
+        )
+        return
+    all_of = memory.arrangement
+    of = step.Arrangement(
+        all_of.place[thread], all_of.chosen[thread], all_of.shifts[thread], all_of.losses[thread], all_of.count[thread]
+    )
+    by_label = sizes.sparse and data.labels.size > 0
+    passed, slot, end = 0, 0, min(stop * sizes.batch, order.size)
+    at = until = start * sizes.batch  # the part in work, from sample `at` to `until`; none yet, but the next is fetched
+    while at < end:
+        following = min(until + chunk, (until // sizes.batch + 1) * sizes.batch, end)
+        s, rows, coming = at // sizes.batch, until - at, following - until
+        first, last = at == s * sizes.batch, until == min((s + 1) * sizes.batch, order.size)
+        x, codes = view_rows(both_x, slot, slot + rows), view_rows(memory.codes, slot, slot + rows)
+        slot = chunk - slot
+        next_x, next_codes = view_rows(both_x, slot, slot + coming), view_rows(memory.codes, slot, slot + coming)
 
-            ones_of_part = view_rows(ones, 0, rows)
+        if rows > 0:
+            lo, hi = share(rows, UNIT, thread, threads)
+            own_target, losses = view_rows(target, lo, hi), of.losses
+            step.load_targets(data, of.chosen[lo:hi], constants, own_target)
+            step.forward_samples(arena, layout, sums, chunk, lo, hi)
+            whole = min((s + 1) * sizes.batch, order.size) - s * sizes.batch
+            gradient_scale = arena.dtype.type(1 / whole if sizes.mean else 1)
+            step.loss_and_delta(arena, layout, sizes.loss, own_target, gradient_scale, lo, hi, losses)
+            for i in range(lo, hi):
+                sample_losses[at + of.place[i]] = losses[i - lo]
+            step.backward_samples(arena, layout, lo, hi)
+        lo, hi = share(coming, UNIT, thread, threads)
+        step.arrange(data.labels, order[until:following], shifts[until:following], by_label, of)
+        own_codes, own_shifts = view_rows(next_codes, lo, hi), of.shifts[lo : hi if shifts.size > 0 else lo]
+        step.load_samples(data, of.chosen[lo:hi], own_shifts, sizes, constants, own_codes)
+        if sizes.convert:
+            step.batch.multiply_by(own_codes, scale, view_rows(next_x, lo, hi))
+        passed = barrier(counter, threads, passed)
+
+        if rows > 0:
+            rules[0, 5] = rules[1, 5] = rates[s]
+            ones = view_rows(all_ones, 0, rows)
             if background != 0:
-                background_gradient(matrix(arena, layout, 0, D, rows), background, ones_of_part, common)
-            update_weights(
-                arena,
-                layout,
-                0,
-                x,
-                codes,
-                scale,
-                sizes.sparse,
-                first,
-                last,
-                rows,
-                rules,
-                split[thread],
-                split[thread + 1],
-                common,
-                work,
-            )
-            if background != 0 and last:
-                sum_panels(weights, split[thread], split[thread + 1], ones, sums)
-            zeros = view(arena, places[ZEROS], ONE, widest)
-            for l in range(1, layout.shape[0]):
+                add_rows(background, ones, matrix(arena, layout, 0, D, rows), common)
+            for l in range(layout.shape[0]):
                 lo, hi = share(layout[l, FAN_IN], LANES, thread, threads)
-                update_weights(arena, layout, l, x, codes, scale, 0, first, last, rows, rules, lo, hi, zeros, work)
+                is_sparse, row = 0, zeros
+                if l == 0:
+                    lo, hi, is_sparse, row = split[thread], split[thread + 1], sizes.sparse, common
+                step.update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rules, lo, hi, row, work)
             for l in range(thread, layout.shape[0], threads):
-                update_bias(arena, layout, l, ones_of_part, first, last, rules)
+                step.update_bias(arena, layout, l, ones, first, last, rules)
+        if threads > HALVES:  # otherwise a thread multiplies by no other rows than its own
             passed = barrier(counter, threads, passed)
-    return passed
+        multiply_input(
+            thread,
+            threads,
+            arena,
+            layout,
+            halves,
+            next_x,
+            next_codes,
+            scale,
+            sizes,
+            background,
+            all_ones,
+            init,
+            sums,
+            work,
+        )
+        passed = barrier(counter, threads, passed)
+        at, until = until, following
 
 
 class Trainer:
@@ -278,14 +244,13 @@ class Trainer:
         online = fits(plan, lanes(dtype), is_sparse, background)
         threads = 1 if online else threads
         arena = Arena(plan, chunk, threads, chunk if is_sparse else 0, training=True, parts=plan.batch_size > chunk)
-        widest, panels = arena.layout[:, PADDED].max(), -(-features // sparse.PANEL)
-        ones = max(chunk, sparse.PANEL)
+        widest, ones = arena.layout[:, PADDED].max(), max(chunk, features)
         counts = (
-            chunk * features * (not is_sparse),
+            2 * chunk * features * (not is_sparse),
             chunk * outputs,
             widest,
             ones,
-            panels * widest,
+            HALVES * chunk * arena.layout[0, PADDED],
             2 * threads * widest,
         )
         places = [arena.place(n) for n in counts]
@@ -295,9 +260,10 @@ class Trainer:
         self.counter = np.zeros(8, np.int64)
         rules = [(*plan.rule, 0), (*plan.rule[:4], 0, 0), (0, 0, 1, 0, 0, -1)]
         convert = not is_sparse and X.dtype == np.uint8  # floats are multiplied where they lie
-        in_place = arena.memory[places[0] : places[0] + chunk * features] if not (is_sparse or convert) else None
-        codes = (aligned(chunk * features, X.dtype) if in_place is None else in_place).reshape(chunk, features)
-        unit = sparse.PANEL if is_sparse else LANES
+        size = 2 * chunk * features
+        in_place = arena.memory[places[0] : places[0] + size] if not (is_sparse or convert) else None
+        codes = (aligned(size, X.dtype) if in_place is None else in_place).reshape(2 * chunk, features)
+        cost = sparse.cost(X) if is_sparse else np.ones(features)
         self.arguments: tuple[Any, ...] = (
             arena.memory,
             arena.layout,
@@ -313,12 +279,23 @@ class Trainer:
                 *(plan.image_shape or (0, 0)),
             ),
             np.array([scale, *plan.off_and_on(), background, outside], dtype),
-            np.array([share.py_func(features, unit, t, threads)[0] for t in range(threads)] + [features]),
+            divide(cost, threads),
+            divide(cost, HALVES),
             _data(X, targets, outputs, dtype),
-            Memory(codes, arena.thread_memory, np.array([rules] * threads, dtype)),
+            Memory(
+                codes,
+                arena.thread_memory,
+                np.array([rules] * threads, dtype),
+                step.Arrangement(
+                    *np.zeros((2, threads, chunk), np.int64),
+                    np.zeros((threads, chunk, 2), np.int64),
+                    np.zeros((threads, chunk), dtype),
+                    np.zeros((threads, outputs + 1), np.int64),
+                ),
+            ),
         )
         self._fill(weights, biases, velocities)
-        self.pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self.pool = ThreadPoolExecutor(max(1, threads - 1))
 
     def run(
         self, order: np.ndarray, shifts: np.ndarray, rates: np.ndarray, sample_losses: np.ndarray, start: int, stop: int
@@ -340,8 +317,10 @@ class Trainer:
             start,
             stop,
         )
-        others = [self.pool.submit(run, t, *arguments) for t in range(1, self.threads)] if self.pool else []
+        others: list[Future[None]] = []
         try:
+            for thread in range(1, self.threads):
+                others.append(self.pool.submit(run, thread, *arguments))
             run(0, *arguments)
         except BaseException:
             self.counter[0] = NEVER  # opens every barrier: the others end with what they have
@@ -359,8 +338,7 @@ class Trainer:
 
     def close(self) -> None:
         """End the threads."""
-        if self.pool:
-            self.pool.shutdown()
+        self.pool.shutdown()
 
     def _matrix(self, layer: int, what: np.integer) -> np.ndarray:
         return self.arena.matrix(layer, what, self.plan.layers[layer] if what in (W, V) else 1)
@@ -373,6 +351,13 @@ class Trainer:
                 self._matrix(l, V)[:], self._matrix(l, U)[:] = velocities[l], velocities[layers + l]
             if l:
                 self.arena.matrix(l, T, w.shape[1])[:] = w.T
+
+
+def divide(cost: np.ndarray, parts: int) -> np.ndarray:
+    """(parts + 1,) where to divide the features, so that each part has about the same cost; multiples of UNIT."""
+    so_far = np.cumsum(cost)
+    cuts = np.searchsorted(so_far, so_far[-1] * (np.arange(1, parts) / parts))
+    return np.array([0, *(cuts + UNIT // 2) // UNIT * UNIT, len(cost)]).clip(max=len(cost))
 
 
 def _data(X: Any, targets: np.ndarray, outputs: int, dtype: np.dtype) -> Data:

@@ -22,6 +22,10 @@ from numba.core.serialize import dumps
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
+# As arguments from kernel to kernel, for Numba compiles a version for each Python integer.
+ZERO, ONE = np.arange(2)
+
+
 def inline(function):
     """A helper of kernels: compiled as part of whatever calls it."""
     return numba.njit(**OPTIONS)(function)

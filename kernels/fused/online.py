@@ -10,12 +10,12 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from fastfc.kernels.fused import batch, dense, sparse
+from fastfc.kernels.fused import sparse
 from fastfc.kernels.fused.activations import activate, chain
-from fastfc.kernels.fused.arena import ACTIVATION, FAN_IN, ONE, PADDED, A, B, D, W, matrix
-from fastfc.kernels.fused.jit import inline
-from fastfc.kernels.fused.packing import pack_columns
-from fastfc.kernels.fused.parallel import flat, view_rows
+from fastfc.kernels.fused.arena import ACTIVATION, FAN_IN, PADDED, A, B, D, W, forward_hidden, matrix
+from fastfc.kernels.fused.jit import ONE, ZERO, inline
+from fastfc.kernels.fused.packing import list_columns
+from fastfc.kernels.fused.parallel import flat
 from fastfc.kernels.fused.vector import I64, VECTOR_BYTES, Vectors, intrinsic_of, loop, switch_on
 
 WIDEST = 8  # vectors of delta that stay in registers
@@ -31,7 +31,7 @@ def fits(plan, lanes, is_sparse, background):
 def _rows_function(module, element, gather, below):
     """The LLVM function rows(w, w_step, index, count, x, delta, length, out, vectors), addresses and counts int64:
 
-    for each k < count, with the row w of W that is number index[k] (or k without `gather`):
+    for each k < count, or with `gather` for each k in index[:count], with the row w = W[k]:
         out[k] = w . delta   (with `below`)    and then   w -= length x[k] delta
     """
     name = f"fastfc_rows_{element}{'_gather' * gather}{'_below' * below}"
@@ -48,7 +48,8 @@ def _rows_function(module, element, gather, below):
         d = [v.load(delta, q) for q in range(n)]
 
         def body(k, _):
-            row = builder.add(w, builder.mul(v.integer(index, k) if gather else k, w_step))
+            k = v.integer(index, k) if gather else k
+            row = builder.add(w, builder.mul(k, w_step))
             weights = [v.load(row, q) for q in range(n)]
             if below:
                 total = v.type(None)
@@ -93,7 +94,7 @@ def _rows(names, given, gather, below):
 
 @intrinsic
 def step_listed(typingctx, weights, index, count, x, delta, length):
-    """weights[index[k]] -= length x[0, k] delta, for k < count; delta (1, fan_out), length (1,)."""
+    """weights[k] -= length x[0, k] delta, for the k in index[:count]; delta (1, fan_out), length (1,)."""
     return _rows(
         ("weights", "index", "count", "x", "delta", "length"), (weights, index, count, x, delta, length), True, False
     )
@@ -109,18 +110,15 @@ def step_and_below(typingctx, weights, count, x, delta, length, out):
 
 @inline
 def forward_one(arena, layout, codes, scale, work):
-    """A single sample through all layers; returns the number of its non-zero features, listed in work.index and work.packed."""
-    batch.multiply_by(codes, scale, view_rows(work.x, 0, 1))
-    count = pack_columns(work.x, work.index, work.packed)
+    """A single sample through all layers; returns how many of its features are not zero: work.index lists them, of work.x."""
+    features = codes.shape[1]
+    sparse.load_rows(codes, ZERO, ONE, ZERO, features, scale, work.x)
+    count = list_columns(work.x, features, work.index)
     out = matrix(arena, layout, 0, A, ONE)
     weights, bias = matrix(arena, layout, 0, W, layout[0, FAN_IN]), matrix(arena, layout, 0, B, ONE)
-    sparse.multiply_listed(work.packed, work.index, count, weights, bias, out)
+    sparse.multiply_listed(work.x, work.index, count, weights, bias, out)
     activate(out, layout[0, ACTIVATION])
-    for l in range(1, layout.shape[0]):
-        weights, bias = matrix(arena, layout, l, W, layout[l, FAN_IN]), matrix(arena, layout, l, B, ONE)
-        dense.forward(
-            matrix(arena, layout, l - 1, A, ONE), weights, bias, layout[l, ACTIVATION], matrix(arena, layout, l, A, ONE)
-        )
+    forward_hidden(arena, layout, ZERO, ONE)
     return count
 
 
@@ -134,7 +132,7 @@ def step_one(arena, layout, count, length, work):
             bias[j] -= length[0] * gradient[j]
         weights = matrix(arena, layout, l, W, layout[l, FAN_IN])
         if l == 0:
-            step_listed(weights, work.index, count, work.packed, delta, length)
+            step_listed(weights, work.index, count, work.x, delta, length)
         else:
             a, below = matrix(arena, layout, l - 1, A, ONE), matrix(arena, layout, l - 1, D, ONE)
             step_and_below(weights, layout[l, FAN_IN], a, delta, length, below)

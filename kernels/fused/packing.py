@@ -1,4 +1,4 @@
-"""Data moved about in vectors: what is not zero packed together, squares of a matrix transposed."""
+"""Data moved about in vectors: what is not zero listed or packed together, squares of a matrix transposed."""
 
 from __future__ import annotations
 
@@ -15,43 +15,32 @@ WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
 
 
 @intrinsic
-def pack_columns(typingctx, x, index, packed):
-    """Move the columns of x that hold a number other than 0 together: packed[r, p] = x[r, index[p]]; returns their number.
+def list_columns(typingctx, x, columns, index):
+    """List those of the first `columns` columns of x that hold a number other than 0, ascending; returns how many.
 
-    x (GROUP, columns), C-contiguous, at least a vector wide; index (int32) and the rows of packed have room for `columns`
-    and a vector more. `index` ascends.
+    x (GROUP, columns rounded up to whole vectors), with zeros at the end; index (int32) with room for as many.
     """
-    names = ("x", "index", "packed")
+    names = ("x", "columns", "index")
 
     def emit(builder, a):
         v = Vectors(builder, a.element("x"))
-        array = a.context.make_array(a.types["x"])(a.context, builder, a["x"])
-        _, columns = cgutils.unpack_tuple(builder, array.shape)
-        bits, flags = ir.IntType(v.lanes), ir.VectorType(ir.IntType(1), v.lanes)
-        integers = ir.VectorType(I32, v.lanes)
+        bits, integers = ir.IntType(v.lanes), ir.VectorType(I32, v.lanes)
         ascending, zero = ir.Constant(integers, list(range(v.lanes))), ir.Constant(v.type, None)
         count = cgutils.alloca_once_value(builder, I64(0))
-        with cgutils.for_range_slice(builder, I64(0), columns, I64(v.lanes)) as (first, _):
-            # the last vector begins early enough to end with the row, and does not list again what has been listed
-            beyond = builder.icmp_signed(">", builder.add(first, I64(v.lanes)), columns)
-            start = builder.select(beyond, builder.sub(columns, I64(v.lanes)), first)
+        with cgutils.for_range_slice(builder, I64(0), a["columns"], I64(v.lanes)) as (start, _):
             rows = [v.load(a.address("x", I64(r), start)) for r in range(GATHER_TILES[0][0])]
             found = functools.reduce(builder.or_, [builder.fcmp_unordered("!=", row, zero) for row in rows])
-            again = builder.trunc(builder.sub(first, start), bits)
-            mask = builder.shl(builder.lshr(builder.bitcast(found, bits), again), again)
-            so_far, chosen = builder.load(count), builder.bitcast(mask, flags)
+            so_far = builder.load(count)
             numbers = builder.insert_element(ir.Constant(integers, ir.Undefined), builder.trunc(start, I32), I32(0))
             numbers = builder.add(
                 ascending, builder.shuffle_vector(numbers, numbers, ir.Constant(integers, [0] * v.lanes))
             )
             at = builder.inttoptr(a.address("index", so_far), integers.as_pointer())
-            builder.store(compress(builder, numbers, chosen), at).align = 4
-            for r, row in enumerate(rows):
-                v.store(compress(builder, row, chosen), a.address("packed", I64(r), so_far))
-            builder.store(builder.add(so_far, builder.zext(builder.ctpop(mask), I64)), count)
+            builder.store(compress(builder, numbers, found), at).align = 4
+            builder.store(builder.add(so_far, builder.zext(builder.ctpop(builder.bitcast(found, bits)), I64)), count)
         return builder.load(count)
 
-    return intrinsic_of(names, (x, index, packed), emit, types.int64)
+    return intrinsic_of(names, (x, columns, index), emit, types.int64)
 
 
 def _transposed(v, rows):

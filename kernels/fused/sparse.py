@@ -14,51 +14,73 @@ from collections import namedtuple
 import numpy as np
 
 from fastfc.kernels.fused.activations import activate
-from fastfc.kernels.fused.batch import multiply_by
-from fastfc.kernels.fused.dense import STRAIGHT
-from fastfc.kernels.fused.jit import inline, kernel
-from fastfc.kernels.fused.packing import WORDS, pack_columns, pack_four, pack_words, transpose_words
-from fastfc.kernels.fused.parallel import fill, flat, view_rows
+from fastfc.kernels.fused.jit import ZERO, inline, kernel
+from fastfc.kernels.fused.packing import WORDS, list_columns, pack_four, pack_words, transpose_words
+from fastfc.kernels.fused.parallel import flat, view_rows
 from fastfc.kernels.fused.vector import GATHER_TILES, VECTOR_BYTES, gather_tile, gather_update_tile
 
 GROUP, WIDTH = GATHER_TILES[0]
 ROW_WIDTH = GATHER_TILES[1][1]
 PANEL = 64  # features whose non-zeros are listed at a time
 LISTS = PANEL // GROUP + GROUP  # groups in a panel, and single features at its end
+COUNTED = 512  # samples from which the cost of a feature is told
+IDLE_COST = (
+    1 / 16
+)  # of a feature that is always zero, against one that never is: its weights are read and written all the same
 L1_BYTES = 32 * 1024  # of delta that stay in the L1 cache while a panel's features pass
 
-# What a thread needs beside its data: index (int32) for a sample's features or a panel's samples; x and packed (GROUP, >= fan_in)
-# for samples as floats, whole and without zeros; listed (LISTS * batch + WORDS, GROUP) for a panel's, and packed_words (as many,
-# uint32) for the same as bytes; words (PANEL / GROUP, > batch + WORDS) for a panel transposed; starts (LISTS + 1,).
-Work = namedtuple("Work", "index x packed listed packed_words words starts")
+# What a thread needs beside its data: index (int32) for the features of samples or the samples of a panel; x (GROUP, > fan_in +
+# VECTOR_BYTES) for samples as floats; listed (LISTS * batch + WORDS, GROUP) for a panel's, packed_words (as many, uint32) for
+# the same as bytes; words (PANEL / GROUP, > batch + WORDS) for a panel transposed; starts (LISTS + 1,).
+Work = namedtuple("Work", "index x listed packed_words words starts")
 BY_WORDS = VECTOR_BYTES == 64  # whether there are instructions for what pack_words does
 
 
 @inline
-def multiply_listed(packed, index, count, weights, bias, out):
-    """out (rows, fan_out) = bias + sum over k < count of packed[:, k] weights[index[k]], for GROUP rows or one."""
+def multiply_listed(x, index, count, weights, init, out):
+    """out (rows, fan_out) = init + sum over the k in index[:count] of x[:, k] weights[k], for GROUP rows or one."""
     lanes = VECTOR_BYTES // out.itemsize
     vectors, most = out.shape[1] // lanes, WIDTH if out.shape[0] == GROUP else ROW_WIDTH
     tiles = (vectors + most - 1) // most
     for t in range(tiles):
         first = vectors * t // tiles
         width = vectors * (t + 1) // tiles - first
-        gather_tile(packed, STRAIGHT, index, count, weights, bias, STRAIGHT, out, first * lanes, width)
+        gather_tile(x, index, count, weights, init, out, first * lanes, width)
+
+
+@inline
+def load_rows(codes, i, rows, begin, end, scale, x):
+    """x (GROUP, >= end - begin and a vector) = scale * codes[i : i + rows, begin:end], with zeros below and behind."""
+    count, behind = np.uint64(end - begin), np.uint64(end - begin + VECTOR_BYTES)
+    start, factor, zero = np.uint64(begin), scale[0], x.dtype.type(0)
+    for r in range(GROUP):
+        for j in range(count, behind):
+            x[r, j] = zero
+    for r in range(rows):
+        for j in range(count):
+            x[r, j] = factor * codes[i + r, start + j]
+    for r in range(rows, GROUP):
+        for j in range(count):
+            x[r, j] = zero
+
+
+@inline
+def multiply(codes, begin, end, scale, weights, init, out, work):
+    """out (batch, fan_out) = init + scale * codes[:, begin:end] W[begin:end];  init (1, fan_out)."""
+    of_range = view_rows(weights, begin, end)
+    i = 0
+    while i < codes.shape[0]:
+        rows = GROUP if codes.shape[0] - i >= GROUP else 1
+        load_rows(codes, i, rows, begin, end, scale, work.x)
+        count = list_columns(work.x, end - begin, work.index)
+        multiply_listed(work.x, work.index, count, of_range, init, view_rows(out, i, i + rows))
+        i += rows
 
 
 @kernel
 def forward(codes, scale, weights, bias, activation, out, work):
     """out (batch, fan_out) = f(scale * codes W + b);  codes (batch, fan_in) uint8 or floats, mostly 0; scale (1,)."""
-    x = work.x
-    i = 0
-    while i < codes.shape[0]:
-        rows = GROUP if codes.shape[0] - i >= GROUP else 1
-        multiply_by(view_rows(codes, i, i + rows), scale, view_rows(x, 0, rows))
-        if rows < GROUP:
-            fill(view_rows(x, rows, GROUP), x.dtype.type(0))
-        count = pack_columns(x, work.index, work.packed)
-        multiply_listed(work.packed, work.index, count, weights, bias, view_rows(out, i, i + rows))
-        i += rows
+    multiply(codes, ZERO, codes.shape[1], scale, weights, bias, out, work)
     activate(out, activation)
 
 
@@ -169,3 +191,14 @@ def update(codes, scale, delta, gradient, weights, velocity, rule, work):
                         width,
                     )
                 g, q = g + 1, q + height
+
+
+def cost(X) -> np.ndarray:
+    """(features,) how long each feature of X, an array or CSR, takes in a step, in units that do not matter."""
+    sample = X[:COUNTED]
+    counts = (
+        np.count_nonzero(sample, axis=0)
+        if isinstance(X, np.ndarray)
+        else np.bincount(sample.indices, minlength=X.shape[1])
+    )
+    return counts / sample.shape[0] + IDLE_COST

@@ -176,8 +176,9 @@ def _tile_function(module, element, gather, update):
     tile(a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, case, velocity, rule, moving)
 
     A(i, k) is at a + i over_i + k over_k, and `case` = 64 rows + vectors picks the block's shape. With `gather`, term k
-    takes row index[k] of B. With `update` the sums are a gradient, and step (see `momentum`) is done on the spot: `out`
-    are the weights, `rule` is followed in memory by the learning rate, and without momentum (`moving` = 0) the velocity
+    is the one of number index[k]: that row of B and, unless there is an update, that column of A. With `update` the sums
+    are a gradient, and step (see `momentum`) is done on the spot: `out` are the weights, `rule` is followed in memory by
+    the learning rate, and without momentum (`moving` = 0) the velocity
     is not touched. It is one function for all callers, never inlined, so that it is compiled once.
     """
     name = f"fastfc_tile_{element}{'_gather' * gather}{'_update' * update}"
@@ -197,8 +198,9 @@ def _tile_function(module, element, gather, update):
         a_rows = [builder.add(a, builder.mul(over_i, I64(r))) for r in range(height)]
 
         def body(k, sums):
-            source = builder.add(b, builder.mul(v.integer(index, k) if gather else k, b_step))
-            along = builder.mul(k, over_k)
+            term = v.integer(index, k) if gather else k
+            source = builder.add(b, builder.mul(term, b_step))
+            along = builder.mul(k if update else term, over_k)
             ahead = builder.add(k, I64(AHEAD))
             coming = builder.add(b, builder.mul(v.integer(index, ahead) if gather else ahead, b_step))
             for q in range(vectors):
@@ -294,14 +296,15 @@ def intrinsic_of(names, given, emit, returns=types.void):
 
 
 @intrinsic
-def dense_tile(typingctx, A, i, transposed, start, stop, B, out, column, rows, vectors):
-    """out[i + r, column:] += sum over k in [start, stop) of A(i + r, k) B[k, column:].
+def dense_tile(typingctx, A, i, transposed, start, stop, B, origin, bias, out, column, rows, vectors):
+    """out[i + r, column:] = origin + sum over k in [start, stop) of A(i + r, k) B[k, column:].
 
-    A(i, k) is A[i, k], or A[k, i] where `transposed` is 1. B and out have contiguous rows. r < `rows`, and `vectors`
+    `origin` 0 stands for zeros, 1 for bias[0, column:], 2 for `out` itself. A(i, k) is A[i, k], or A[k, i] where
+    `transposed` is 1. B and out have contiguous rows. r < `rows`, and `vectors`
     vectors of columns are computed: one of the shapes in DENSE_TILES. For each k that costs one load a vector, one
     broadcast a row and one FMA for each pair.
     """
-    names = ("A", "i", "transposed", "start", "stop", "B", "out", "column", "rows", "vectors")
+    names = ("A", "i", "transposed", "start", "stop", "B", "origin", "bias", "out", "column", "rows", "vectors")
 
     def emit(builder, x):
         over_i, over_k = x.along("A", "transposed")
@@ -311,9 +314,15 @@ def dense_tile(typingctx, A, i, transposed, start, stop, B, out, column, rows, v
         case = builder.add(builder.mul(x["rows"], I64(64)), x["vectors"])
         count = builder.sub(x["stop"], x["start"])
         function = _tile_function(builder.module, x.element("B"), gather=False, update=False)
-        builder.call(function, [a, over_i, over_k, I64(0), count, b, b_step, c, c_step, c, c_step, case, *[I64(0)] * 3])
+        zeros = ir.Constant(ir.ArrayType(I8, VECTOR_BYTES * DENSE_TILES[2][1]), None)
+        zeros = builder.ptrtoint(cgutils.global_constant(builder, "zeros", zeros), I64)
+        is_bias, is_out = (builder.icmp_signed("==", x["origin"], I64(n)) for n in (1, 2))
+        first = builder.select(is_out, c, builder.select(is_bias, x.address("bias", None, x["column"]), zeros))
+        first_step = builder.select(is_out, c_step, I64(0))
+        multiplication = [a, over_i, over_k, I64(0), count, b, b_step]
+        builder.call(function, [*multiplication, first, first_step, c, c_step, case, *[I64(0)] * 3])
 
-    return intrinsic_of(names, (A, i, transposed, start, stop, B, out, column, rows, vectors), emit)
+    return intrinsic_of(names, (A, i, transposed, start, stop, B, origin, bias, out, column, rows, vectors), emit)
 
 
 @intrinsic
@@ -353,23 +362,23 @@ def _update(builder, x, gather, multiplication):
 
 
 @intrinsic
-def gather_tile(typingctx, A, transposed, index, count, B, init, every, out, column, vectors):
-    """out[r, column:] = init[r * every, column:] + sum over k < count of A(r, k) B[index[k], column:], for all rows of out.
+def gather_tile(typingctx, A, index, count, B, init, out, column, vectors):
+    """out[r, column:] = init[0, column:] + sum over the k in index[:count] of A[r, k] B[k, column:], for all rows of out.
 
     As dense_tile, but only the rows of B that `index` (int32) lists are read. One of the shapes in GATHER_TILES.
     """
-    names = ("A", "transposed", "index", "count", "B", "init", "every", "out", "column", "vectors")
+    names = ("A", "index", "count", "B", "init", "out", "column", "vectors")
 
     def emit(builder, x):
-        over_i, over_k = x.along("A", "transposed")
+        over_i, over_k = x.strides("A")
         b, init, out = (x.address(name, None, x["column"]) for name in ("B", "init", "out"))
-        b_step, init_step, out_step = (x.strides(name)[0] for name in ("B", "init", "out"))
+        b_step, out_step = (x.strides(name)[0] for name in ("B", "out"))
         case = builder.add(builder.mul(x.rows("out"), I64(64)), x["vectors"])
         function = _tile_function(builder.module, x.element("B"), gather=True, update=False)
         listed = [x.address("A"), over_i, over_k, x.address("index"), x["count"], b, b_step]
-        builder.call(function, [*listed, init, builder.mul(x["every"], init_step), out, out_step, case, *[I64(0)] * 3])
+        builder.call(function, [*listed, init, I64(0), out, out_step, case, *[I64(0)] * 3])
 
-    return intrinsic_of(names, (A, transposed, index, count, B, init, every, out, column, vectors), emit)
+    return intrinsic_of(names, (A, index, count, B, init, out, column, vectors), emit)
 
 
 @intrinsic
