@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import os
@@ -15,8 +16,13 @@ import llvmlite
 import numba
 import numpy as np
 import platformdirs
+from numba import _dynfunc
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
 from numba.core.serialize import dumps
+from numba.core.typed_passes import NativeLowering
 
 # No flag that lets the compiler assume away NaN, inf or signed zeros, or reorder a sum: only a*b + c may become one FMA.
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
@@ -27,8 +33,46 @@ ZERO, ONE = np.arange(2)
 
 
 def inline(function):
-    """A helper of kernels: compiled as part of whatever calls it."""
-    return numba.njit(**OPTIONS)(function)
+    """A helper of kernels: compiled as part of whatever calls it, and a TypeError when called from Python."""
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(pipeline_class=_HelperCompiler, **wrappers, **OPTIONS)(function)
+
+
+class _HelperLibrary(JITCodeLibrary):
+    """The code of a helper, for linking only. Numba would optimise it, and make machine code of it, for itself alone."""
+
+    def _optimize_final_module(self):
+        """Left to the kernel."""
+
+    def _finalize_final_module(self):
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _HelperLowering(NativeLowering):
+    _name = "helper_lowering"
+
+    def run_pass(self, state):
+        state.library = _HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        state.flags.no_compile = True
+        super().run_pass(state)
+        function, env = state.cr.fndesc, state.cr.env
+        refusal = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
+        entry = _dynfunc.make_function(function.lookup_module(), function.qualname, "", refusal, env, (state.library,))
+        state.targetctx.insert_user_function(entry, function, [state.library])
+        state.cr = state.cr._replace(cfunc=entry)
+        return True
+
+
+class _HelperCompiler(CompilerBase):
+    def define_pipelines(self):
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_HelperLowering, NativeLowering)
+        passes.passes = [entry for entry in passes.passes if entry[0] is not NativeLowering]
+        passes.finalize()
+        return [passes]
 
 
 def kernel(function):
