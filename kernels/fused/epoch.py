@@ -15,75 +15,23 @@ A batch larger than CHUNK passes in parts, whose gradients are added up.
 
 from __future__ import annotations
 
-from collections import namedtuple
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused import sparse, step
-from fastfc.kernels.fused.arena import FAN_IN, FAN_OUT, PADDED, Arena, B, D, T, U, V, W, matrix, sparse_work
-from fastfc.kernels.fused.background import add_rows
+from fastfc.kernels.fused import online, sparse, step
+from fastfc.kernels.fused.arena import PADDED, Arena, B, T, U, V, W
 from fastfc.kernels.fused.encode import encode
-from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
-from fastfc.kernels.fused.online import fits, forward_one, step_one
-from fastfc.kernels.fused.parallel import aligned, barrier, share, view, view_rows
-from fastfc.kernels.fused.step import HALVES, Csr, Data, Sizes
-from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
+from fastfc.kernels.fused.jit import kernel
+from fastfc.kernels.fused.parallel import aligned, barrier, share, view_rows
+from fastfc.kernels.fused.step import ONES, UNIT, Csr, Data, Memory, Sizes
+from fastfc.kernels.fused.vector import lanes
 from fastfc.kernels.plan import Plan
 
 Arrays = list[np.ndarray]
 NEVER = 1 << 62
-LANES = VECTOR_BYTES // 4  # rows of weights are divided in multiples of it, so that each thread transposes whole blocks
-UNIT = 8  # samples or features that threads do not divide: the rows of a tile
 CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
-
-# What there is beside the arena: codes (2 * chunk, features), two batches as they are stored; scratch memory for each
-# thread; rules (threads, 3, 6) of weights, of biases, and to add up gradients; and an Arrangement for each thread.
-Memory = namedtuple("Memory", "codes work rules arrangement")
-X, TARGET, ZEROS, ONES, SUMS, ROWS, WORK = np.arange(7)  # places: offsets in the arena; those of threads follow at WORK
-
-
-@inline
-def multiply_input(thread, threads, arena, layout, halves, x, codes, scale, sizes, background, ones, init, sums, work):
-    """This thread's share of the first layer's sums (HALVES * chunk, padded): some rows of either half, or of both."""
-    rows = codes.shape[0]
-    units = (rows + UNIT - 1) // UNIT
-    for half in range(HALVES):
-        lo = min(rows, UNIT * max(0, HALVES * units * thread // threads - half * units))
-        hi = min(rows, UNIT * max(0, HALVES * units * (thread + 1) // threads - half * units))
-        if lo < hi:
-            out = view_rows(sums, half * sizes.chunk + lo, half * sizes.chunk + hi)
-            step.multiply_half(
-                arena,
-                layout,
-                halves[half],
-                halves[half + 1],
-                view_rows(x, lo, hi),
-                view_rows(codes, lo, hi),
-                scale,
-                sizes.sparse,
-                background,
-                ones,
-                init,
-                out,
-                work,
-            )
-
-
-@inline
-def run_online(
-    arena, layout, sizes, constants, data, codes, target, rules, order, shifts, rates, losses, start, stop, work
-):
-    """Steps of one sample each."""
-    scale, one = constants[:1], arena.dtype.type(1)
-    for s in range(start, stop):
-        step.load_samples(data, order[s : s + 1], shifts[s : s + 1], sizes, constants, codes)
-        step.load_targets(data, order[s : s + 1], constants, target)
-        count = forward_one(arena, layout, codes, scale, work)
-        step.loss_and_delta(arena, layout, sizes.loss, target, one, ZERO, ONE, losses[s : s + 1])
-        rules[0, 5] = rules[0, 2] * rates[s]
-        step_one(arena, layout, count, rules[0, 5:], work)
 
 
 @kernel
@@ -113,102 +61,33 @@ def run(
     image, low and high are the targets off and on the label; split (threads + 1,) the first layer's features for each
     thread, halves (HALVES + 1,) for each half. The rest is that of Trainer.run.
     """
-    rules, chunk, features, widest = memory.rules[thread], sizes.chunk, layout[0, FAN_IN], layout[:, PADDED].max()
-    scale, background = constants[:1], constants[3]
-    both_x, target = (
-        view(arena, places[X], 2 * chunk, features),
-        view(arena, places[TARGET], chunk, layout[-1, FAN_OUT]),
-    )
-    sums, zeros = view(arena, places[SUMS], HALVES * chunk, layout[0, PADDED]), view(arena, places[ZEROS], ONE, widest)
-    init = view(arena, places[ROWS] + 2 * thread * widest, ONE, layout[0, PADDED])
-    common = view(arena, places[ROWS] + (2 * thread + 1) * widest, ONE, layout[0, PADDED]) if background != 0 else zeros
-    all_ones = view(arena, places[ONES], max(chunk, features), ONE)
-    work = sparse_work(arena, places[WORK + thread], features, thread, memory.work)
-    if sizes.online:
-        codes, target = view_rows(memory.codes, 0, 1), view_rows(target, 0, 1)
-        run_online(
-            arena,
-            layout,
-            sizes,
-            constants,
-            data,
-            codes,
-            target,
-            rules,
-            order,
-            shifts,
-            rates,
-            sample_losses,
-            start,
-            stop,
-            work,
-        )
-        return
-    all_of = memory.arrangement
-    of = step.Arrangement(
-        all_of.place[thread], all_of.chosen[thread], all_of.shifts[thread], all_of.losses[thread], all_of.count[thread]
-    )
-    by_label = sizes.sparse and data.labels.size > 0
+    own = step.own_memory(arena, layout, places, sizes, memory, thread)
     passed, slot, end = 0, 0, min(stop * sizes.batch, order.size)
     at = until = start * sizes.batch  # the part in work, from sample `at` to `until`; none yet, but the next is fetched
     while at < end:
-        following = min(until + chunk, (until // sizes.batch + 1) * sizes.batch, end)
+        following = min(until + sizes.chunk, (until // sizes.batch + 1) * sizes.batch, end)
         s, rows, coming = at // sizes.batch, until - at, following - until
-        first, last = at == s * sizes.batch, until == min((s + 1) * sizes.batch, order.size)
-        x, codes = view_rows(both_x, slot, slot + rows), view_rows(memory.codes, slot, slot + rows)
-        slot = chunk - slot
-        next_x, next_codes = view_rows(both_x, slot, slot + coming), view_rows(memory.codes, slot, slot + coming)
+        step_end = min((s + 1) * sizes.batch, order.size)
+        x, codes = view_rows(own.x, slot, slot + rows), view_rows(memory.codes, slot, slot + rows)
+        slot = sizes.chunk - slot
+        next_x, next_codes = view_rows(own.x, slot, slot + coming), view_rows(memory.codes, slot, slot + coming)
 
         if rows > 0:
+            whole = arena.dtype.type(1 / (step_end - s * sizes.batch) if sizes.mean else 1)
             lo, hi = share(rows, UNIT, thread, threads)
-            own_target, losses = view_rows(target, lo, hi), of.losses
-            step.load_targets(data, of.chosen[lo:hi], constants, own_target)
-            step.forward_samples(arena, layout, sums, chunk, lo, hi)
-            whole = min((s + 1) * sizes.batch, order.size) - s * sizes.batch
-            gradient_scale = arena.dtype.type(1 / whole if sizes.mean else 1)
-            step.loss_and_delta(arena, layout, sizes.loss, own_target, gradient_scale, lo, hi, losses)
-            for i in range(lo, hi):
-                sample_losses[at + of.place[i]] = losses[i - lo]
-            step.backward_samples(arena, layout, lo, hi)
+            step.by_samples(arena, layout, sizes, constants, data, own, whole, lo, hi, sample_losses[at:until])
         lo, hi = share(coming, UNIT, thread, threads)
-        step.arrange(data.labels, order[until:following], shifts[until:following], by_label, of)
-        own_codes, own_shifts = view_rows(next_codes, lo, hi), of.shifts[lo : hi if shifts.size > 0 else lo]
-        step.load_samples(data, of.chosen[lo:hi], own_shifts, sizes, constants, own_codes)
-        if sizes.convert:
-            step.batch.multiply_by(own_codes, scale, view_rows(next_x, lo, hi))
+        chosen, moved = order[until:following], shifts[until:following]
+        step.fetch(data, chosen, moved, sizes, constants, own, lo, hi, next_x, next_codes)
         passed = barrier(counter, threads, passed)
 
         if rows > 0:
-            rules[0, 5] = rules[1, 5] = rates[s]
-            ones = view_rows(all_ones, 0, rows)
-            if background != 0:
-                add_rows(background, ones, matrix(arena, layout, 0, D, rows), common)
-            for l in range(layout.shape[0]):
-                lo, hi = share(layout[l, FAN_IN], LANES, thread, threads)
-                is_sparse, row = 0, zeros
-                if l == 0:
-                    lo, hi, is_sparse, row = split[thread], split[thread + 1], sizes.sparse, common
-                step.update_weights(arena, layout, l, x, codes, scale, is_sparse, first, last, rules, lo, hi, row, work)
-            for l in range(thread, layout.shape[0], threads):
-                step.update_bias(arena, layout, l, ones, first, last, rules)
-        if threads > HALVES:  # otherwise a thread multiplies by no other rows than its own
+            own.rules[0, 5] = own.rules[1, 5] = rates[s]
+            first, last = at == s * sizes.batch, until == step_end
+            step.by_features(arena, layout, sizes, constants, split, own, thread, threads, x, codes, first, last)
+        if threads > step.HALVES:  # otherwise a thread multiplies by no other rows than its own
             passed = barrier(counter, threads, passed)
-        multiply_input(
-            thread,
-            threads,
-            arena,
-            layout,
-            halves,
-            next_x,
-            next_codes,
-            scale,
-            sizes,
-            background,
-            all_ones,
-            init,
-            sums,
-            work,
-        )
+        step.multiply_input(arena, layout, sizes, constants, halves, own, thread, threads, next_x, next_codes)
         passed = barrier(counter, threads, passed)
         at, until = until, following
 
@@ -241,8 +120,8 @@ class Trainer:
         if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray):
             background, outside = outside, 0.0
             X, scale = encode(X, background)
-        online = fits(plan, lanes(dtype), is_sparse, background)
-        threads = 1 if online else threads
+        fits = online.fits(plan, lanes(dtype), is_sparse, background)
+        threads, self.kernel = (1, online.run) if fits else (threads, run)
         arena = Arena(plan, chunk, threads, chunk if is_sparse else 0, training=True, parts=plan.batch_size > chunk)
         widest, ones = arena.layout[:, PADDED].max(), max(chunk, features)
         counts = (
@@ -250,7 +129,7 @@ class Trainer:
             chunk * outputs,
             widest,
             ones,
-            HALVES * chunk * arena.layout[0, PADDED],
+            step.HALVES * chunk * arena.layout[0, PADDED],
             2 * threads * widest,
         )
         places = [arena.place(n) for n in counts]
@@ -275,12 +154,11 @@ class Trainer:
                 int(plan.mean),
                 int(is_sparse),
                 int(convert),
-                int(online),
                 *(plan.image_shape or (0, 0)),
             ),
             np.array([scale, *plan.off_and_on(), background, outside], dtype),
             divide(cost, threads),
-            divide(cost, HALVES),
+            divide(cost, step.HALVES),
             _data(X, targets, outputs, dtype),
             Memory(
                 codes,
@@ -320,8 +198,8 @@ class Trainer:
         others: list[Future[None]] = []
         try:
             for thread in range(1, self.threads):
-                others.append(self.pool.submit(run, thread, *arguments))
-            run(0, *arguments)
+                others.append(self.pool.submit(self.kernel, thread, *arguments))
+            self.kernel(0, *arguments)
         except BaseException:
             self.counter[0] = NEVER  # opens every barrier: the others end with what they have
             raise

@@ -10,12 +10,24 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from fastfc.kernels.fused import sparse
+from fastfc.kernels.fused import sparse, step
 from fastfc.kernels.fused.activations import activate, chain
-from fastfc.kernels.fused.arena import ACTIVATION, FAN_IN, PADDED, A, B, D, W, forward_hidden, matrix
-from fastfc.kernels.fused.jit import ONE, ZERO, inline
+from fastfc.kernels.fused.arena import (
+    ACTIVATION,
+    FAN_IN,
+    FAN_OUT,
+    PADDED,
+    A,
+    B,
+    D,
+    W,
+    forward_hidden,
+    matrix,
+    sparse_work,
+)
+from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.packing import list_columns
-from fastfc.kernels.fused.parallel import flat
+from fastfc.kernels.fused.parallel import flat, view, view_rows
 from fastfc.kernels.fused.vector import I64, VECTOR_BYTES, Vectors, intrinsic_of, loop, switch_on
 
 WIDEST = 8  # vectors of delta that stay in registers
@@ -139,3 +151,37 @@ def step_one(arena, layout, count, length, work):
             for j in range(layout[l, FAN_IN], layout[l - 1, PADDED]):
                 below[0, j] = 0
             chain(a, below, layout[l - 1, ACTIVATION])
+
+
+@kernel
+def run(
+    _thread,
+    _threads,
+    _counter,
+    arena,
+    layout,
+    places,
+    sizes,
+    constants,
+    _split,
+    _halves,
+    data,
+    memory,
+    order,
+    shifts,
+    rates,
+    sample_losses,
+    start,
+    stop,
+):
+    """Steps `start` to `stop` of an epoch; the parameters are those of epoch.run."""
+    codes, target = view_rows(memory.codes, 0, 1), view(arena, places[step.TARGET], ONE, layout[-1, FAN_OUT])
+    work = sparse_work(arena, places[step.WORK], layout[0, FAN_IN], ZERO, memory.work)
+    length, scale = memory.rules[0, 0, 5:], constants[:1]
+    for s in range(start, stop):
+        step.load_samples(data, order[s : s + 1], shifts[s : s + 1], sizes, constants, codes)
+        step.load_targets(data, order[s : s + 1], constants, target)
+        count = forward_one(arena, layout, codes, scale, work)
+        step.loss_and_delta(arena, layout, sizes.loss, target, arena.dtype.type(1), ZERO, ONE, sample_losses[s : s + 1])
+        length[0] = memory.rules[0, 0, 2] * rates[s]
+        step_one(arena, layout, count, length, work)

@@ -1,14 +1,18 @@
-"""The parts of a step of training, each for a share of the samples or of the rows of the weights; `epoch` puts them together."""
+"""The phases of a step of training, each for one thread's share of it; `epoch` puts them together."""
 
 from __future__ import annotations
 
 from collections import namedtuple
+
+import numpy as np
 
 from fastfc.kernels.fused import batch, dense, losses, sparse
 from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.arena import (
     ACTIVATION,
     FAN_IN,
+    FAN_OUT,
+    PADDED,
     A,
     B,
     D,
@@ -20,26 +24,57 @@ from fastfc.kernels.fused.arena import (
     forward_hidden,
     matrix,
     matrix_rows,
+    sparse_work,
     transposed_weights,
 )
 from fastfc.kernels.fused.background import add_rows
 from fastfc.kernels.fused.jit import ONE, inline
 from fastfc.kernels.fused.momentum import step
-from fastfc.kernels.fused.parallel import fill, flat, view_rows
+from fastfc.kernels.fused.parallel import fill, flat, share, view, view_rows
+from fastfc.kernels.fused.vector import VECTOR_BYTES
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE
 
 HALVES = 2  # of the features, each of which has its own sums in the first layer
+UNIT = 8  # samples or features that threads do not divide: the rows of a tile
+LANES = VECTOR_BYTES // 4  # the same for rows of weights that are transposed, in whole blocks
 
 # X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
 Data = namedtuple("Data", "X csr labels targets")
 Csr = namedtuple("Csr", "data indices indptr")
-# loss; mean, sparse, convert (codes to floats), online: 0 or 1; height and width of an image, for shifts
-Sizes = namedtuple("Sizes", "batch chunk loss mean sparse convert online height width")
+# loss; mean, sparse, convert (codes to floats): 0 or 1; height and width of an image, for shifts
+Sizes = namedtuple("Sizes", "batch chunk loss mean sparse convert height width")
 
 
+# What there is beside the arena: codes (2 * chunk, features), two batches as they are stored; scratch memory for each
+# thread; rules (threads, 3, 6) of weights, of biases, and to add up gradients; and an Arrangement for each thread.
+Memory = namedtuple("Memory", "codes work rules arrangement")
+X, TARGET, ZEROS, ONES, SUMS, ROWS, WORK = np.arange(7)  # places: offsets in the arena; those of threads follow at WORK
 # How a part of a batch is arranged: its samples come in the order order[place], and are chosen = order[place]; shifts
 # (chunk, 2) and losses (chunk,) in that order; count (outputs + 1,) is scratch.
 Arrangement = namedtuple("Arrangement", "place chosen shifts losses count")
+
+# The memory as one thread sees it: x (2 * chunk, features) and target (chunk, outputs) of all; sums (HALVES * chunk, padded) of
+# the first layer; ones in a column, zeros in a row; and two rows and the rest of its own.
+Own = namedtuple("Own", "x target sums ones zeros init common work arrangement rules")
+
+
+@inline
+def own_memory(arena, layout, places, sizes, memory, thread):
+    """The Own of one thread."""
+    chunk, features, padded, widest = sizes.chunk, layout[0, FAN_IN], layout[0, PADDED], layout[:, PADDED].max()
+    rows, of = places[ROWS] + 2 * thread * widest, memory.arrangement
+    return Own(
+        view(arena, places[X], 2 * chunk, features),
+        view(arena, places[TARGET], chunk, layout[-1, FAN_OUT]),
+        view(arena, places[SUMS], HALVES * chunk, padded),
+        view(arena, places[ONES], max(chunk, features), ONE),
+        view(arena, places[ZEROS], ONE, widest),
+        view(arena, rows, ONE, padded),
+        view(arena, rows + widest, ONE, padded),
+        sparse_work(arena, places[WORK + thread], features, thread, memory.work),
+        Arrangement(of.place[thread], of.chosen[thread], of.shifts[thread], of.losses[thread], of.count[thread]),
+        memory.rules[thread],
+    )
 
 
 @inline
@@ -85,21 +120,46 @@ def load_targets(data, chosen, constants, target):
 
 
 @inline
-def multiply_half(arena, layout, begin, end, x, codes, scale, is_sparse, background, ones, init, out, work):
+def fetch(data, order, shifts, sizes, constants, own, lo, hi, x, codes):
+    """Rows lo to hi of the next part of a batch, whose samples are `order`."""
+    of = own.arrangement
+    arrange(data.labels, order, shifts, sizes.sparse and data.labels.size > 0, of)
+    own_codes, own_shifts = view_rows(codes, lo, hi), of.shifts[lo : hi if shifts.shape[0] > 0 else lo]
+    load_samples(data, of.chosen[lo:hi], own_shifts, sizes, constants, own_codes)
+    if sizes.convert:
+        batch.multiply_by(own_codes, constants[:1], view_rows(x, lo, hi))
+
+
+@inline
+def multiply_half(arena, layout, sizes, constants, begin, end, own, x, codes, out):
     """out (rows, padded) = x[:, begin:end] W[begin:end], half of the first layer's sums for rows of the batch."""
     weights = matrix(arena, layout, 0, W, layout[0, FAN_IN])
-    fill(init, init.dtype.type(0))
-    if background != 0:
-        add_rows(background, view_rows(ones, 0, end - begin), view_rows(weights, begin, end), init)
-    if is_sparse:
-        sparse.multiply(codes, begin, end, scale, weights, init, out, work)
+    fill(own.init, arena.dtype.type(0))
+    if constants[3] != 0:
+        add_rows(constants[3], view_rows(own.ones, 0, end - begin), view_rows(weights, begin, end), own.init)
+    if sizes.sparse:
+        sparse.multiply(codes, begin, end, constants[:1], weights, own.init, out, own.work)
     else:
         dense.multiply_range(x, dense.STRAIGHT, begin, end, weights, dense.ZEROS, out, out)
 
 
 @inline
+def multiply_input(arena, layout, sizes, constants, halves, own, thread, threads, x, codes):
+    """A thread's share of the first layer's sums: some rows of either half, or of both."""
+    rows = codes.shape[0]
+    units = (rows + UNIT - 1) // UNIT
+    for half in range(HALVES):
+        lo = min(rows, UNIT * max(0, HALVES * units * thread // threads - half * units))
+        hi = min(rows, UNIT * max(0, HALVES * units * (thread + 1) // threads - half * units))
+        if lo < hi:
+            own_x, own_codes = view_rows(x, lo, hi), view_rows(codes, lo, hi)
+            out = view_rows(own.sums, half * sizes.chunk + lo, half * sizes.chunk + hi)
+            multiply_half(arena, layout, sizes, constants, halves[half], halves[half + 1], own, own_x, own_codes, out)
+
+
+@inline
 def forward_samples(arena, layout, sums, chunk, lo, hi):
-    """Rows lo to hi through all layers, from the halves of the first layer's sums, (HALVES * chunk, padded)."""
+    """Rows lo to hi through all layers, from the halves of the first layer's sums."""
     bias, out = flat(matrix(arena, layout, 0, B, ONE)), matrix_rows(arena, layout, 0, A, lo, hi)
     for i in range(hi - lo):
         row = flat(view_rows(out, i, i + 1))
@@ -133,6 +193,18 @@ def backward_samples(arena, layout, lo, hi):
         delta, below = matrix_rows(arena, layout, l, D, lo, hi), matrix_rows(arena, layout, l - 1, D, lo, hi)
         a = matrix_rows(arena, layout, l - 1, A, lo, hi)
         dense.backward(delta, transposed_weights(arena, layout, l), a, layout[l - 1, ACTIVATION], below)
+
+
+@inline
+def by_samples(arena, layout, sizes, constants, data, own, scale, lo, hi, sample_losses):
+    """Rows lo to hi of the part from the first layer's sums on through the network and back; `scale` is of the gradient."""
+    of, target = own.arrangement, view_rows(own.target, lo, hi)
+    load_targets(data, of.chosen[lo:hi], constants, target)
+    forward_samples(arena, layout, own.sums, sizes.chunk, lo, hi)
+    loss_and_delta(arena, layout, sizes.loss, target, scale, lo, hi, of.losses)
+    for i in range(lo, hi):
+        sample_losses[of.place[i]] = of.losses[i - lo]
+    backward_samples(arena, layout, lo, hi)
 
 
 @inline
@@ -174,3 +246,22 @@ def update_bias(arena, layout, l, ones, first, last, rules):
     dense.multiply(ones, dense.TRANSPOSED, delta, dense.OUT, gradient, gradient)
     if last:
         step(matrix(arena, layout, l, B, ONE), matrix(arena, layout, l, U, ONE), gradient, rules[1])
+
+
+@inline
+def by_features(arena, layout, sizes, constants, split, own, thread, threads, x, codes, first, last):
+    """A thread's share of the rows of all weights, and of the biases."""
+    ones, common = view_rows(own.ones, 0, codes.shape[0]), own.zeros
+    if constants[3] != 0:
+        common = own.common
+        add_rows(constants[3], ones, matrix(arena, layout, 0, D, codes.shape[0]), common)
+    for l in range(layout.shape[0]):
+        lo, hi = share(layout[l, FAN_IN], LANES, thread, threads)
+        is_sparse, row = 0, own.zeros
+        if l == 0:
+            lo, hi, is_sparse, row = split[thread], split[thread + 1], sizes.sparse, common
+        update_weights(
+            arena, layout, l, x, codes, constants[:1], is_sparse, first, last, own.rules, lo, hi, row, own.work
+        )
+    for l in range(thread, layout.shape[0], threads):
+        update_bias(arena, layout, l, ones, first, last, own.rules)
