@@ -27,7 +27,8 @@ from fastfc.modelfile import (
 from fastfc.settings import one_of, whole
 
 FILE_NAME = "checkpoint.safetensors"
-KEYS = ("weights", "biases", "velocities", "epoch", "history", "generator", "settings")
+KEYS = ("weights", "biases", "velocities", "losses", "epoch", "history", "generator", "settings")
+ARRAYS = KEYS[:4]
 
 _GENERATORS = ("PCG64", "PCG64DXSM")  # numpy.random.default_rng makes the first
 
@@ -37,6 +38,7 @@ def write_checkpoint(folder: str | os.PathLike[str], state: Mapping[str, Any]) -
 
     weights     list of (fan_in, fan_out) arrays, and biases list of (fan_out,), all float32 or all float64, finite
     velocities  list of arrays of that dtype: one for each of the weights, then one for each of the biases; or []
+    losses      [array (samples,)] of that dtype, the last loss of each sample; or []
     epoch       how many epochs are done, >= 0
     history     list of dicts of JSON values
     generator   state of a PCG64 bit generator, as numpy gives it: `rng.bit_generator.state`
@@ -48,17 +50,19 @@ def write_checkpoint(folder: str | os.PathLike[str], state: Mapping[str, Any]) -
     Raises InvalidArgument or InvalidType before anything is written, and files.WriteError.
     """
     same_keys("checkpoint state", state, KEYS)
-    weights, biases, velocities = (_arrays(state, key) for key in KEYS[:3])
+    arrays = {key: _arrays(state, key) for key in ARRAYS}
+    weights = arrays["weights"]
     for k, array in enumerate(weights):
         if array.ndim != 2:
             raise invalid(f"weights[{k}]", f"an array of shape {array.shape}", "(fan_in, fan_out)")
     description = {
         "layers": [array.shape[0] for array in weights[:1]] + [array.shape[1] for array in weights],
         "dtype": weights[0].dtype.newbyteorder("=").name if weights else "float32",
-        "velocities": bool(velocities),
-        **{key: state[key] for key in KEYS[3:]},
+        "velocities": bool(arrays["velocities"]),
+        "losses": [array.size for array in arrays["losses"]],
+        **{key: state[key] for key in KEYS[4:]},
     }
-    data = encode(CHECKPOINT, description, {"weights": weights, "biases": biases, "velocities": velocities})
+    data = encode(CHECKPOINT, description, arrays)
     _make_folder(folder)
     atomic_write(os.path.join(folder, FILE_NAME), data)
 
@@ -69,7 +73,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
     Raises ModelFileError where there is none or it is damaged; nothing in it is believed without a check.
     """
     description, tensors = read_tensors(os.path.join(checked_name(folder), FILE_NAME), CHECKPOINT)
-    return {**tensors, **{key: description[key] for key in KEYS[3:]}}
+    return {**tensors, **{key: description[key] for key in KEYS[4:]}}
 
 
 def _make_folder(folder: str | os.PathLike[str]) -> None:
@@ -95,6 +99,11 @@ def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
     layers = check_layers(given["layers"])
     if not isinstance(given["velocities"], bool):
         raise invalid("velocities", reprlib.repr(given["velocities"]), "whether there are any, true or false")
+    losses = given["losses"]
+    if not isinstance(losses, (list, tuple)) or len(losses) > 1:
+        raise invalid("losses", reprlib.repr(losses), "[] or [the number of samples]")
+    for count in losses:
+        whole("losses", count, 1)
     whole("epoch", given["epoch"], 0)
     history, settings = given["history"], given["settings"]
     if not isinstance(history, (list, tuple)) or not all(isinstance(record, dict) for record in history):
@@ -105,6 +114,7 @@ def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
         "layers": layers,
         "dtype": check_dtype(given["dtype"]),
         "velocities": given["velocities"],
+        "losses": [int(count) for count in losses],
         "epoch": int(given["epoch"]),
         "history": _plain("history", history, JSON_DEPTH - 1),
         "generator": _check_generator(given["generator"]),
@@ -155,7 +165,8 @@ def _plain(what: str, value: Any, depth: int) -> Any:
 
 def _shapes(description: Mapping[str, Any]) -> Shapes:
     shapes = parameter_shapes(description["layers"])
-    return {**shapes, "velocities": (shapes["weights"] + shapes["biases"]) if description["velocities"] else []}
+    velocities = (shapes["weights"] + shapes["biases"]) if description["velocities"] else []
+    return {**shapes, "velocities": velocities, "losses": [(count,) for count in description["losses"]]}
 
 
 CHECKPOINT = FileKind("checkpoint", "fastfc-checkpoint", 2**25, _check_description, _shapes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from fastfc.settings import Init, Settings, number, one_of, sizes, whole
 from fastfc.validation import as_array, check_inputs, check_targets
 
 PIXEL = 1 / 255
-LEAST_FEATURES = 16  # that the call for one sample takes: it has the sparse first layer only
+UINT8 = np.dtype(np.uint8)
 SMALL = 1024  # samples up to which one thread predicts
 
 
@@ -78,7 +80,7 @@ class Network:
             self.weights = self._checked("weights", weights)
         if biases is not None:
             self.biases = self._checked("biases", biases)
-        self._used: tuple[tuple[np.ndarray, ...], dict[Any, list[Any]]] = (), {}
+        self._used: tuple[tuple[np.ndarray, ...], dict[int, list[Any]]]
 
     def _checked_image_shape(self, given: Sequence[int]) -> tuple[int, int]:
         shape = sizes("image_shape", given)
@@ -130,20 +132,19 @@ class Network:
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
         """(n,) int64: the class of each sample; 0 or 1 where the network has one output. X (n, features), or CSR."""
-        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and X.flags.carray and self._by_largest:
+        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and self.layers[-1] > 1:
             label = self._label(X)
             if label >= 0:
                 return np.array([label])
         return self._labels(self.outputs(X))
 
     def _label(self, x: np.ndarray) -> int:
-        """The class of one sample without a detour: a call of a compiled function. -1 where `outputs` must say what is wrong."""
-        if x.shape[1] < LEAST_FEATURES or (x.dtype != np.uint8 and x.dtype != self.dtype):
+        """The class of one sample without a detour: a call of a compiled function. -1 where `outputs` must see to it."""
+        if not x.flags.carray or (x.dtype != self.dtype and x.dtype != UINT8):
             return -1
         idle = self._idle_predictors(1)
         predictor = self._take(idle, 1)
-        with np.errstate(all="ignore") if self.backend == "numpy" else nullcontext():
-            label = predictor.label(x)
+        label = predictor.label(x)
         idle.append(predictor)
         return label
 
@@ -200,11 +201,16 @@ class Network:
         """
         assigned = (*self.weights, *self.biases)
         used, idle = self._used
-        if len(used) != len(assigned) or any(a is not b for a, b in zip(used, assigned, strict=True)):
+        if len(used) != len(assigned) or not all(map(is_, used, assigned)):
             self.weights, self.biases = self._checked("weights", self.weights), self._checked("biases", self.biases)
-            used, idle = self._used = (*self.weights, *self.biases), {}
-        key = self.backend, threads, self.scale, self.activations, self.loss, self.output_activation
-        return idle.setdefault(key, [])
+            used, idle = self._used = (*self.weights, *self.biases), defaultdict(list)
+        return idle[threads]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Whatever is assigned, predictors are made anew."""
+        super().__setattr__(name, value)
+        if name != "_used":
+            super().__setattr__("_used", ((), {}))
 
     def _take(self, idle: list[Any], threads: int) -> Any:
         """One of the idle predictors, or a new one; it is given back by appending it."""

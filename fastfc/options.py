@@ -50,6 +50,11 @@ def scale(text: str) -> float | None:
     return None if text == "1/255" else float(text)
 
 
+def share(text: str) -> float | None:
+    """'0.5' -> 0.5; 'all' -> None"""
+    return None if text == "all" else float(text)
+
+
 OPTIONS = {
     "hidden": Option(sizes, "N,N,...", "sizes of the hidden layers; none for a linear model"),
     "activation": Option(names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or each"),
@@ -69,11 +74,12 @@ OPTIONS = {
     "epochs": Option(int, "N", "passes through the training set"),
     "shuffle": Option(bool, "", "a new order of the samples in each epoch"),
     "augment": Option(whole_or("none"), "PIXELS", "shift each image by up to PIXELS, anew in each epoch"),
+    "hardest": Option(share, "SHARE", "train after the first epoch on the samples of the largest losses only; all: on all"),
     "scale": Option(scale, "FACTOR", "of uint8 input; other input is used as it is"),
     "dtype": Option(str, "NAME", ", ".join(settings.DTYPES)),
     "input_kernel": Option(str, "NAME", "of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
 }
-WORDS_FOR_NONE = {"outputs": "auto", "batch_size": "all", "augment": "none", "scale": "1/255"}
+WORDS_FOR_NONE = {"outputs": "auto", "batch_size": "all", "augment": "none", "hardest": "all", "scale": "1/255"}
 
 
 def add_settings(parser: argparse.ArgumentParser, **changed_defaults: Any) -> None:

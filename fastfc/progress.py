@@ -26,17 +26,19 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
 class Progress:
     """Prints `epoch_line` to standard output after each epoch. On a terminal, a bar on standard error counts samples.
 
-    A context manager: leaving it removes the bar. `samples` is the number of training samples in an epoch.
+    A context manager: leaving it removes the bar. `samples` is the number of training samples in the first epoch, `later`
+    in each of the others, where that differs.
     """
 
-    def __init__(self, epochs: int, samples: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, samples: int, later: int | None = None) -> None:
+        self.epochs, self.later = epochs, later or samples
+        self.total = samples + (epochs - 1) * self.later
         self._bar: Any = None
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             shape = {"unit": "sample", "unit_scale": True, "leave": False, "dynamic_ncols": True}
-            self._bar = tqdm(desc="compiling", total=epochs * samples, **shape)
+            self._bar = tqdm(desc="compiling", total=self.total, **shape)
 
     def on_steps(self, epoch: int, samples_done: int, samples: int, losses: Sequence[float]) -> None:
         """After some steps: `samples_done` of `samples` in this epoch (1-based), and the mean loss of each step."""
@@ -45,7 +47,7 @@ class Progress:
         self._bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
         if len(losses):
             self._bar.set_postfix_str(f"loss {losses[-1]:.4f}", refresh=False)
-        self._bar.update((epoch - 1) * samples + samples_done - self._bar.n)
+        self._bar.update(self.total - (self.epochs - epoch) * self.later - samples + samples_done - self._bar.n)
 
     def on_epoch(self, record: EpochRecord) -> None:
         line = epoch_line(record, self.epochs)

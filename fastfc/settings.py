@@ -45,6 +45,7 @@ class SettingsDict(TypedDict, total=False):
     epochs: int
     shuffle: bool
     augment: int | None
+    hardest: float | None
     scale: float | None
     dtype: str
     input_kernel: str
@@ -68,7 +69,10 @@ class Settings:
     label_smoothing   e: targets become (1-e) * target + e / classes (sigmoid_bce: e / 2)
     grad_reduction    "mean" or "sum" over the batch
     batch_size        samples a step; None takes the whole set
-    augment           shift each image by up to so many pixels in both directions, anew in every epoch
+    augment           shift each image by up to k pixels in both directions, anew in every epoch: in (2k + 1)² epochs it is
+                      trained on with each shift once
+    hardest           train in each epoch after the first on this share of the samples only: on those whose loss was the
+                      largest when they were last trained on (Jiang et al. 2019); None trains on all
     scale             factor for uint8 input; None is 1/255. Input of any other dtype is used as it is
     input_kernel      how the first layer is multiplied: "sparse", "dense", or "auto" by measured density
     """
@@ -91,6 +95,7 @@ class Settings:
     epochs: int = 10
     shuffle: bool = True
     augment: int | None = None
+    hardest: float | None = None
     scale: float | None = None
     dtype: str = "float32"
     input_kernel: str = "auto"
@@ -146,6 +151,8 @@ class Settings:
             whole("batch_size", self.batch_size, 1)
         if self.augment is not None:
             whole("augment", self.augment, 0)
+        if self.hardest is not None:
+            number("hardest", self.hardest, above=0, below=1)
         if not isinstance(self.shuffle, bool):
             raise InvalidType(f"shuffle: given {self.shuffle!r}, expected True or False")
 

@@ -93,7 +93,7 @@ def train(
 
             if dataset.notice:
                 print(dataset.notice)
-            bar = stack.enter_context(Progress(chosen.epochs, run.n))
+            bar = stack.enter_context(Progress(chosen.epochs, run.n, run.later))
             on_epoch, on_steps = _both(bar.on_epoch, on_epoch), _both(bar.on_steps, on_steps)
         stack.enter_context(blas_threads(backend, threads))
         run.prepare(checkpoint)
@@ -143,9 +143,14 @@ class _Run:
             self.model.weights, self.model.biases = initialize(self.model.layers, settings.init, dtype, self.rng)
         self.settings = settings
         self.batch_size = min(settings.batch_size or self.n, self.n)
-        self.steps = math.ceil(self.n / self.batch_size)
-        self.rates = learning_rates(settings.schedule, settings.lr, self.steps * settings.epochs, dtype)
+        self.later = self.n if settings.hardest is None else math.ceil(settings.hardest * self.n)
+        steps = self._steps(1) + self._steps(2) * (settings.epochs - 1)
+        self.rates = learning_rates(settings.schedule, settings.lr, steps, dtype)
         self.losses = np.zeros(self.n, dtype)
+        self.last_losses = self.losses  # of each sample, when it was last trained on
+        if settings.augment:  # the images go through all shifts in one order, each from a place of its own
+            self.shifts = self.rng.permutation(_shifts(settings.augment))
+            self.places = self.rng.integers(0, len(self.shifts), self.n)
         work = self.batch_size * sum(w.size for w in self.model.weights)
         self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
         self.background = background_of(self.X)
@@ -181,7 +186,7 @@ class _Run:
         )
         self.result.train_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        self.trainer.run(np.arange(self.n), self._no_shifts(), self.rates[: self.steps], self.losses, 0, 0)
+        self.trainer.run(np.arange(self.n), self._no_shifts(), self.rates, self.losses, 0, 0)
         if self.test is not None:
             self.model._outputs(self.test[0][:1], self.threads)
         self.result.compile_seconds = time.perf_counter() - start
@@ -224,16 +229,15 @@ class _Run:
     def _epoch(self, epoch: int) -> tuple[float, bool]:
         """One epoch of training, or the part of it that time and Ctrl-C allow: its seconds, and whether it is whole."""
         start = time.perf_counter()
-        order = self.rng.permutation(self.n) if self.settings.shuffle else np.arange(self.n)
+        order = self._order(epoch)
         shifts = self._no_shifts()
         if self.settings.augment:
-            shifts = self.rng.integers(
-                -self.settings.augment, self.settings.augment, (self.n, 2), np.int8, endpoint=True
-            )
-        rates = self.rates[(epoch - 1) * self.steps : epoch * self.steps]
+            shifts = self.shifts[(self.places[order] + epoch) % len(self.shifts)]
+        n, steps, end = len(order), self._steps(epoch), self._end(epoch)
+        rates, self.losses = self.rates[end - steps : end], np.zeros(n, self.rates.dtype)
         done = 0
-        while done == 0 or (done < self.steps and not self._is_over()):
-            stop = min(done + (self.steps_a_call or self.count), self.steps)
+        while done == 0 or (done < steps and not self._is_over()):
+            stop = min(done + (self.steps_a_call or self.count), steps)
             began = time.perf_counter()
             with np.errstate(all="ignore"):  # what is not finite is found in the losses
                 self.trainer.run(order, shifts, rates, self.losses, done, stop)
@@ -241,30 +245,44 @@ class _Run:
             self._check_divergence(epoch, done, stop, rates)
             if self.on_steps:
                 losses = self._step_losses(done, stop)
-                self.interrupts.call(self.on_steps, epoch, min(stop * self.batch_size, self.n), self.n, losses)
+                self.interrupts.call(self.on_steps, epoch, min(stop * self.batch_size, n), n, losses)
             left = min(SLICE_SECONDS, max(self.end - time.perf_counter(), 0.01))
             self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
             done = stop
+        self.last_losses[order] = self.losses
         seconds = time.perf_counter() - start
         self.result.train_seconds += seconds
-        return seconds, done == self.steps
+        return seconds, done == steps
+
+    def _steps(self, epoch: int) -> int:
+        return math.ceil((self.n if epoch == 1 else self.later) / self.batch_size)
+
+    def _end(self, epoch: int) -> int:
+        """How many steps there are until the end of an epoch."""
+        return self._steps(1) + self._steps(2) * (epoch - 1)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The samples of an epoch, one after the other."""
+        chosen = np.arange(self.n)
+        if epoch > 1 and self.later < self.n:
+            least = np.partition(self.last_losses, -self.later)[-self.later]
+            larger, equal = np.flatnonzero(self.last_losses > least), np.flatnonzero(self.last_losses == least)
+            chosen = np.concatenate([larger, equal])[: self.later]
+        return self.rng.permutation(chosen) if self.settings.shuffle else np.sort(chosen)
 
     def _check_divergence(self, epoch: int, start: int, stop: int, rates: np.ndarray) -> None:
-        part = self.losses[start * self.batch_size : min(stop * self.batch_size, self.n)]
+        part = self.losses[start * self.batch_size : stop * self.batch_size]
         finite = np.isfinite(part)
         if not finite.all():
             step = start + int(np.argmin(finite)) // self.batch_size
             raise DivergenceError(
-                f"loss: given {part[~finite][0]} in epoch {epoch}, step {step + 1} of {self.steps}, at a learning rate of "
+                f"loss: given {part[~finite][0]} in epoch {epoch}, step {step + 1} of {len(rates)}, at a learning rate of "
                 f"{rates[step]:.6g}, expected a finite number: a smaller lr may help"
             )
 
     def _step_losses(self, start: int, stop: int) -> list[float]:
         size = self.batch_size
-        return [
-            float(self.losses[s * size : min((s + 1) * size, self.n)].mean(dtype=np.float64))
-            for s in range(start, stop)
-        ]
+        return [float(self.losses[s * size : (s + 1) * size].mean(dtype=np.float64)) for s in range(start, stop)]
 
     def _check_parameters(self, epoch: int) -> None:
         """The last step may have ruined the weights though the losses, which are of before it, were finite."""
@@ -284,7 +302,7 @@ class _Run:
         )
 
     def _last_rate(self, epoch: int) -> float:
-        return float(self.rates[epoch * self.steps - 1])
+        return float(self.rates[self._end(epoch) - 1])
 
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
         test_loss = test_accuracy = None
@@ -326,6 +344,7 @@ class _Run:
         self.result.history = [EpochRecord(**record) for record in state["history"]]
         self.rng.bit_generator.state = state["generator"]
         self.first_epoch = state["epoch"] + 1
+        self.last_losses = state["losses"][0] if state["losses"] else self.last_losses
         return state["velocities"]
 
     def _save(self, folder: str | os.PathLike[str], epoch: int, velocities: list[np.ndarray]) -> None:
@@ -335,12 +354,19 @@ class _Run:
             "weights": self.model.weights,
             "biases": self.model.biases,
             "velocities": velocities,
+            "losses": [self.last_losses] if self.later < self.n else [],
             "epoch": epoch,
             "history": [asdict(record) for record in self.result.history],
             "generator": self.rng.bit_generator.state,
             "settings": self._identity(),
         }
         write_checkpoint(folder, state)
+
+
+def _shifts(most: int) -> np.ndarray:
+    """All shifts by up to `most` pixels in y and x, (shifts, 2)."""
+    pixels = np.arange(-most, most + 1, dtype=np.int8)
+    return np.stack(np.meshgrid(pixels, pixels), axis=-1).reshape(-1, 2)
 
 
 def _settings_and_data(

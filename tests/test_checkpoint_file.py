@@ -21,7 +21,7 @@ from fastfc.modelfile import encode, read_parameters, save_parameters
 from fastfc.settings import Settings
 
 State = dict[str, Any]
-ARRAYS = ("weights", "biases", "velocities")
+ARRAYS = ("weights", "biases", "velocities", "losses")
 
 
 def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", velocities: bool = True) -> State:
@@ -33,6 +33,7 @@ def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", velo
         "weights": weights,
         "biases": biases,
         "velocities": [rng.standard_normal(array.shape).astype(dtype) for array in weights + biases] * velocities,
+        "losses": [rng.random(7).astype(dtype)] * velocities,
         "epoch": 2,
         "history": [{"epoch": k, "loss": 1 / 3**k, "test_loss": None, "lr": 5e-324} for k in (1, 2)],
         "generator": rng.bit_generator.state,
@@ -189,6 +190,8 @@ REFUSED: dict[str, tuple[Callable[[], State], str]] = {
         r"weights\[1\]: given float32 of shape \(3, 2\), expected float32 of shape \(4, 2\)",
     ),
     "velocities few": (lambda: {"velocities": make_state()["weights"]}, "velocities: given 2 arrays, expected 4"),
+    "losses two": (lambda: {"losses": [np.ones(7, "f4")] * 2}, r"losses: given \[7, 7\], expected \[\] or \[the number"),
+    "losses of another dtype": (lambda: {"losses": [np.ones(7)]}, r"losses\[0\]: given float64 of shape \(7,\)"),
     "velocity NaN": (lambda: with_array("velocities", np.full((5, 3), np.nan, "f4")), r"velocities\[0\]: given NaN or"),
 }
 
@@ -265,6 +268,9 @@ FORGED: dict[str, tuple[State, str]] = {
     "history": ({"history": [[]]}, r"history: given \[\[\]\], expected a list of dicts"),
     "settings": ({"settings": None}, "settings: given None, expected a dict"),
     "velocities": ({"velocities": 1}, "velocities: given 1, expected whether there are any, true or false"),
+    "losses": ({"losses": 7}, r"losses: given 7, expected \[\] or \[the number of samples\]"),
+    "losses of none": ({"losses": [0]}, "losses: given 0, expected a whole number >= 1"),
+    "losses of many": ({"losses": [10**15]}, r"tensor losses.0 shape: given \[7\], expected \[1000000000000000\]"),
     "no velocities": ({"velocities": False}, r"tensors: given unknown \['velocities.0', 'velocities.1'"),
     "deep": ({"settings": {"x": nested(7)}}, "metadata: given a deeper nesting, expected JSON of at most 8 levels"),
     "layers": ({"layers": [5, 3, 10**12]}, "layers: given 1000000000000, expected sizes of at most"),
@@ -277,8 +283,8 @@ def test_a_forged_checkpoint_is_refused(tmp_path: Path, name: str, monkeypatch: 
     change, message = FORGED[name]
     state = make_state()
     description = {key: state[key] for key in state if key not in ARRAYS}
-    description |= {"layers": [5, 3, 2], "dtype": "float32", "velocities": True, **change}
-    good = {"layers": (5, 3, 2), "velocities": True}
+    description |= {"layers": [5, 3, 2], "dtype": "float32", "velocities": True, "losses": [7], **change}
+    good = {"layers": (5, 3, 2), "velocities": True, "losses": [7]}
     kind = dataclasses.replace(
         checkpoint.CHECKPOINT, check=lambda given: dict(given), shapes=lambda _: checkpoint.CHECKPOINT.shapes(good)
     )

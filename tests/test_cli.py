@@ -93,6 +93,8 @@ def test_defaults_in_the_help_read_back_as_the_defaults() -> None:
         ("--init normal:0.1", {"init": ("normal", 0.1)}),
         ("--batch-size all", {"batch_size": None}),
         ("--augment 1 --no-shuffle", {"augment": 1, "shuffle": False}),
+        ("--hardest 0.5", {"hardest": 0.5}),
+        ("--hardest all", {"hardest": None}),
         ("--scale 0.5 --lr 1e-3", {"scale": 0.5, "lr": 1e-3}),
     ],
 )
@@ -446,6 +448,10 @@ def test_on_a_terminal_a_bar_counts_samples(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress(epochs=3, samples=1000, later=300) as progress:
+        for epoch, done, n, expected in ((1, 900, 1000, 900), (2, 100, 300, 1100), (3, 300, 300, 1600)):
+            progress.on_steps(epoch, done, n, [0.7])
+            assert progress._bar.n == expected and progress._bar.total == 1600
     with Progress(epochs=10, samples=1000) as progress:
         progress.on_steps(7, 500, 1000, [0.7, 0.6])
         assert progress._bar.n == 6500

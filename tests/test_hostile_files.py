@@ -56,7 +56,7 @@ def signed(header: Header, description: Header, data: bytes) -> bytes:
     """The file with a SHA-256 that agrees with its contents, as one who forges a file would have it."""
     plain = {key: value for key, value in description.items() if key not in ("format", "version", "sha256")}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    groups = ["weights", "biases", "velocities"]
+    groups = ["weights", "biases", "velocities", "losses"]
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for name in sorted(entries, key=lambda name: (groups.index(name.split(".")[0]), int(name.split(".")[1]))):
         begin, end = entries[name]["data_offsets"]
@@ -311,7 +311,7 @@ def forge(rng: random.Random, file: bytes) -> bytes:
 def read_any(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     if path.name == FILE_NAME:
         state = read_checkpoint(path.parent)
-        return state, [array for key in ("weights", "biases", "velocities") for array in state.pop(key)]
+        return state, [array for key in ("weights", "biases", "velocities", "losses") for array in state.pop(key)]
     description, weights, biases = read_parameters(path)
     return description, weights + biases
 
@@ -337,7 +337,7 @@ def good(request: pytest.FixtureRequest, tmp_path: Path, path: Path) -> Path:
     if request.param == "model":
         return path
     weights, biases = parameters((3, 2, 4), "float32")
-    state = {"weights": weights, "biases": biases, "velocities": weights + biases, "epoch": 2}
+    state = {"weights": weights, "biases": biases, "velocities": weights + biases, "losses": [biases[0]], "epoch": 2}
     state |= {"history": [{"epoch": 1, "loss": 0.5, "test_loss": None}], "settings": {"lr": 0.1, "hidden": [2]}}
     write_checkpoint(tmp_path, {**state, "generator": np.random.default_rng(1).bit_generator.state})
     return tmp_path / FILE_NAME

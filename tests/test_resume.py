@@ -27,6 +27,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
     "heavy ball, step, in order": ((X, Y), {"momentum_kind": "heavy_ball", "schedule": "step", "shuffle": False}),
     "none, callable": ((X, Y), {"momentum_kind": "none", "schedule": lambda step, steps: 1 - step / steps}),
     "shifted images": (images(), {"augment": 1}),
+    "the hardest": (images(), {"augment": 1, "hardest": 0.3}),
     "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
     "two threads": ((X, Y), {**BUSY, "epochs": 5}),
 }

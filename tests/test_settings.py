@@ -23,6 +23,7 @@ TAKEN: dict[str, tuple[Any, Any]] = {  # name: (given, kept)
     "epochs": (np.int64(3), 3),
     "shuffle": (np.bool_(False), False),
     "augment": (0, 0),
+    "hardest": (np.float32(0.5), 0.5),
     "scale": (np.float32(2), 2.0),
     "dtype": (np.float64, "float64"),
     "outputs": (np.int16(4), 4),
@@ -81,6 +82,8 @@ REFUSED: list[tuple[dict[str, Any], type[FastFCError], str]] = [
     ({"batch_size": "all"}, InvalidType, "batch_size: given 'all', expected a whole number >= 1"),
     ({"outputs": 0}, InvalidArgument, "outputs: given 0, expected a whole number >= 1"),
     ({"augment": -1}, InvalidArgument, "augment: given -1, expected a whole number >= 0"),
+    ({"hardest": 0}, InvalidArgument, "hardest: given 0, expected a finite number > 0 and < 1"),
+    ({"hardest": 1.0}, InvalidArgument, "hardest: given 1.0, expected a finite number > 0 and < 1"),
     ({"augment": True}, InvalidType, "augment: given True, expected a whole number >= 0"),
     ({"shuffle": 1}, InvalidType, "shuffle: given 1, expected True or False"),
 ]

@@ -13,6 +13,7 @@ import pytest
 import fastfc
 from fastfc import Network
 from fastfc.backend import available_threads
+from fastfc.kernels.fused.predict import BLOCK, telling_features
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
 
 LARGE = blobs(600)
@@ -21,6 +22,7 @@ WORK: dict[str, tuple[Any, dict[str, Any]]] = {
     "sparse": (LARGE, {"input_kernel": "sparse"}),
     "batch in parts": (LARGE, {"batch_size": None, "epochs": 4}),
     "images, float32": (images(600), {"dtype": "float32", "augment": 1}),
+    "the hardest": (LARGE, {"epochs": 4, "hardest": 0.4}),
     "narrow layers": (blobs(600, 3), {"hidden": (3, 900, 2), "activation": "tanh", "loss": "mse"}),
 }
 
@@ -45,6 +47,19 @@ def test_predictions_do_not_depend_on_threads(threads: int, monkeypatch: pytest.
     model = Network([20, 50, 3], dtype="float64")
     X, _ = blobs(5000)
     expected = np.concatenate([model.outputs(X[i : i + 64]) for i in range(0, 5000, 64)])
+    monkeypatch.setattr("fastfc.network.available_threads", lambda: threads)
+    assert np.array_equal(model.outputs(X), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_samples_that_are_brought_together_go_back_to_their_places(
+    threads: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rng = Network([40, 9, 3]), np.random.default_rng(0)
+    X = (rng.integers(1, 256, (BLOCK + 300, 40)) * (rng.random((BLOCK + 300, 40)) < 0.3)).astype(dtype)
+    assert len(telling_features(X[:64])) > 5
+    expected = np.concatenate([model.outputs(X[i : i + 50]) for i in range(0, len(X), 50)])  # too few for that
     monkeypatch.setattr("fastfc.network.available_threads", lambda: threads)
     assert np.array_equal(model.outputs(X), expected)
 

@@ -37,5 +37,6 @@ class Predictor:
 
     def label(self, x: np.ndarray) -> int:
         """Which output is the largest for x (1, features), uint8 or plan.dtype; -1 if that or x is not finite."""
-        outputs = self.outputs(x)[0]
+        with np.errstate(all="ignore"):
+            outputs = self.outputs(x)[0]
         return int(outputs.argmax()) if np.isfinite(x).all() and np.isfinite(outputs).all() else -1
