@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import random
+import shutil
 import signal
 import socket
 import stat
@@ -24,7 +26,9 @@ from fastfc import files
 from fastfc.data import load_data, mnist
 from fastfc.data.idx import content_sha256, encode
 from fastfc.errors import DataError, DownloadError
+from tests.promises import Cases
 
+pytestmark = pytest.mark.promise(2)
 RNG = np.random.default_rng(0)
 PATIENCE = 0.4
 ARRAYS = {
@@ -249,6 +253,25 @@ def test_without_a_good_mirror_there_is_one_line_and_an_empty_cache(
     assert list(held(cache)) == ["download-failed"]
 
 
+def test_a_file_cut_anywhere_is_not_kept(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, cases: Cases
+) -> None:
+    """The server says that this is all: only the content tells. At full length: at every 1 %."""
+    parts = cases(10, 100)
+
+    def cut(self: Handler, file: str) -> None:
+        part = sum(behaviour == "cut" for behaviour, _ in self.server.requests) - 1
+        self.send(CONTENT[file][: len(CONTENT[file]) * part // parts])
+
+    monkeypatch.setattr(Handler, "cut", cut, raising=False)
+    use(monkeypatch, server.mirror("cut"), server.mirror("good"))
+    for _ in range(parts):
+        assert_right(load_data("mnist"))
+        assert held(cache) == CONTENT
+        shutil.rmtree(cache)
+    assert [behaviour for behaviour, _ in server.requests] == (["cut"] + 4 * ["good"]) * parts
+
+
 def test_a_mirror_that_fails_halfway(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails_on_test_images(self: Handler, file: str) -> None:
         self.cuts(file) if file.startswith("t10k-images") else self.good(file)
@@ -361,6 +384,34 @@ def test_a_killed_download_leaves_only_whole_files(server: Server, cache: Path) 
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert held(cache) == dict(list(CONTENT.items())[:2])
+
+
+def test_downloads_killed_at_any_moment(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, cases: Cases
+) -> None:
+    """What they leave is whole or temporary, and the next one goes on from there."""
+    moment = random.Random(0)
+
+    def slowly(self: Handler, file: str) -> None:
+        half = len(CONTENT[file]) // 2
+        self.send(CONTENT[file][:half], len(CONTENT[file]))
+        self.wait(0.03)
+        self.wfile.write(CONTENT[file][half:])
+
+    monkeypatch.setattr(Handler, "slowly", slowly, raising=False)
+    use(monkeypatch, server.mirror("good"))
+    for _ in range(cases(2, 30)):
+        server.requests.clear()
+        with subprocess.Popen([sys.executable, "-c", process("load_data('mnist')", server.mirror("slowly"))]) as child:
+            deadline = time.monotonic() + 30
+            while not server.requests and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(moment.uniform(0, 0.2))
+            child.kill()
+        left = {name: content for name, content in held(cache).items() if not name.startswith(".fastfc-")}
+        assert left.items() <= CONTENT.items()
+        assert_right(load_data("mnist"))
+        shutil.rmtree(cache)
 
 
 def test_cached_data_needs_no_downloader(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import random
+import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -23,7 +25,10 @@ from fastfc.checkpoint import read_checkpoint, write_checkpoint
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
 from fastfc.files import WriteError, atomic_write
 from fastfc.modelfile import read_parameters, save_parameters
+from tests.promises import Cases
+from tests.small import ROOT, without_privileges
 
+pytestmark = pytest.mark.promise(4)
 OLD, NEW = b"old contents", b"new contents, and longer"
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file modes, limits and signals")
 
@@ -250,6 +255,60 @@ def test_a_limit_on_file_size_leaves_the_old_file(path: Path) -> None:
     only(path, OLD)
 
 
+# Saves a small network, then others, and says of each whether that was possible; what is there can always be loaded.
+SAVES = """
+import os, sys, fastfc
+path, sizes = sys.argv[1], sys.argv[2:]
+if not os.path.exists(path):
+    fastfc.Network([20, 8, 3], seed=8).save(path)
+there = 8
+for size in map(int, sizes):
+    try:
+        fastfc.Network([20, size, 3], seed=size).save(path)
+        print("saved", end=" ")
+        there = size
+    except fastfc.FastFCError as error:
+        assert "given" in str(error) and "expected" in str(error)
+        print("refused", end=" ")
+    weights = fastfc.Network([20, there, 3], seed=there).weights
+    assert all((w == v).all() for w, v in zip(fastfc.load(path).weights, weights))
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+"""
+
+
+def saves(path: Path, sizes: list[int], before: str = "", **options: Any) -> list[str]:
+    command = f"{before} exec {shlex.join([sys.executable, '-c', SAVES, str(path), *map(str, sizes)])}"
+    if before:
+        command = f"exec unshare -m sh -c {shlex.quote(command)}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="drops capabilities of Linux")
+def test_a_folder_that_is_read_only_keeps_the_old_model(path: Path) -> None:
+    path.unlink()
+    assert saves(path, [9]) == ["saved"]
+    path.unlink()
+    assert saves(path, []) == []
+    path.parent.chmod(0o555)
+    try:
+        assert saves(path, [9, 700], preexec_fn=without_privileges) == ["refused"] * 2
+    finally:
+        path.parent.chmod(0o755)
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="makes a file system of its own")
+def test_a_disk_that_is_full_keeps_the_old_model(tmp_path: Path, cases: Cases) -> None:
+    """A true one, of 200 kB, for models of up to 240 kB and whatever stands there already."""
+    mount = f"mount -t tmpfs -o size=200k none {shlex.quote(str(tmp_path))}"
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("a file system of one's own is not allowed here")
+    rng = random.Random(1)
+    found = saves(tmp_path / "m", [rng.randrange(1, 2500) for _ in range(cases(10, 500))], f"{mount} &&")
+    assert set(found) == {"saved", "refused"}
+
+
 def test_temporary_files_of_killed_processes_are_removed_after_an_hour(path: Path) -> None:
     names = {".fastfc-0123456789abcdef.tmp": 4000, ".fastfc-fedcba9876543210.tmp": 3000, ".fastfc-notes.tmp": 4000}
     for name, age in names.items():
@@ -346,18 +405,17 @@ def kill_writers(kind: str, folder: Path, kills: int, seed: int) -> dict[str, in
 
 
 def run_kills(kind: str, folder: Path, kills: int) -> dict[str, int]:
-    command = [sys.executable, __file__, kind, str(folder), str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, "-m", "tests.test_files", kind, str(folder), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @posix
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["model", "checkpoint"])
-def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path: Path, kind: str, kills: int) -> None:
+def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path: Path, kind: str, cases: Cases) -> None:
+    kills = cases(20, 200)
     counts = run_kills(kind, tmp_path, kills)
-    print(f"{kind}: {kills} kills, {counts}")
     assert counts["torn"] == counts["wrong"] == 0 and counts["old"] + counts["new"] == kills
     assert counts["in mid-write"] >= kills // 10  # else the kills proved nothing
 
