@@ -58,13 +58,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A soak that left a promise untried has failed."""
-    tallies = session.config.stash[TALLIES].values()
-    if session.config.getoption("--soak") and session.exitstatus == 0 and not all(tally.kept for tally in tallies):
+    kept = all(tally.kept for tally in session.config.stash[TALLIES].values())
+    if (
+        session.config.getoption("--soak")
+        and not session.config.option.collectonly
+        and session.exitstatus == 0
+        and not kept
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if not config.getoption("--soak"):
+    if not config.getoption("--soak") or config.option.collectonly:
         return
     from bench import machine
     from bench.tables import update_readme
