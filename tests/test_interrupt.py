@@ -194,4 +194,4 @@ def test_what_listening_for_ctrl_c_costs(backend: str, monkeypatch: pytest.Monke
             monkeypatch.setattr(import_module("fastfc.train"), "SLICE_SECONDS", slices)
             seconds[slices] = fastfc.train(data, backend=backend, epochs=3, threads=1, hidden=(300,)).train_seconds
         ratios.append(seconds[0.1] / seconds[1e9])
-    cases.figure(f"price of it, {backend} (%, promised 1)", 100 * (median(ratios) - 1))
+    cases.figure(f"price of listening, {backend} (%, promised 1)", 100 * (median(ratios) - 1))

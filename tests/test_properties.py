@@ -64,7 +64,13 @@ def test_backends_agree_on_any_training(cases: Cases, training: dict[str, Any]) 
     """The losses to 1e-9, and the parameters to 1e-8 of the largest; predictions of one network to 1e-12."""
     cases(1)
     data = training["data"]
-    reference, fused = (fastfc.train(test_data=data, backend=b, threads=2, **training) for b in BACKENDS)
+    try:
+        reference = fastfc.train(test_data=data, backend="numpy", threads=2, **training)
+    except DivergenceError:
+        with pytest.raises(DivergenceError):
+            fastfc.train(test_data=data, backend="numba", threads=2, **training)
+        return
+    fused = fastfc.train(test_data=data, backend="numba", threads=2, **training)
     for a, b in zip(fused.history, reference.history, strict=True):
         assert [a.loss, a.test_loss, a.penalty] == pytest.approx([b.loss, b.test_loss, b.penalty], rel=1e-9, abs=1e-12)
     found, expected = ([*r.model.weights, *r.model.biases] for r in (fused, reference))
@@ -76,6 +82,15 @@ def test_backends_agree_on_any_training(cases: Cases, training: dict[str, Any]) 
     np.testing.assert_allclose(own, fused.model.outputs(X), rtol=1e-10, atol=1e-12 * max(1, np.abs(own).max()))
 
 
+def ending(**training: Any) -> tuple[Any, ...]:
+    """The losses of the epochs and the SHA-256 of the parameters, or where it diverged."""
+    try:
+        r = fastfc.train(**training)
+    except DivergenceError as error:
+        return (str(error),)
+    return r.threads, digest(r.model), [record.loss for record in r.history]
+
+
 @pytest.mark.promise(9)
 @given(training=trainings())
 def test_nothing_but_the_settings_matters(cases: Cases, training: dict[str, Any]) -> None:
@@ -83,11 +98,9 @@ def test_nothing_but_the_settings_matters(cases: Cases, training: dict[str, Any]
     cases(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_module("fastfc.train"), "WORTHWHILE", 0)
-        whole = fastfc.train(threads=1, **training)
-        cut = fastfc.train(threads=3, steps_a_call=2, on_steps=lambda *_: None, **training)
-    assert (whole.threads, cut.threads) == (1, 3)
-    assert digest(cut.model) == digest(whole.model)
-    assert [r.loss for r in cut.history] == [r.loss for r in whole.history]
+        whole = ending(threads=1, **training)
+        cut = ending(threads=3, steps_a_call=2, on_steps=lambda *_: None, **training)
+    assert cut == ((3, *whole[1:]) if len(whole) > 1 else whole)
 
 
 class Cut(Exception):
@@ -106,13 +119,11 @@ def test_any_training_is_resumed_bit_for_bit(
         if record.epoch == epoch:
             raise Cut
 
-    whole = fastfc.train(backend=backend, **training)
+    whole = ending(backend=backend, **training)
     with tempfile.TemporaryDirectory() as folder:
-        with contextlib.suppress(Cut):
+        with contextlib.suppress(Cut, DivergenceError):
             fastfc.train(backend=backend, checkpoint=folder, every=every, on_epoch=cut, **training)
-        resumed = fastfc.train(backend=backend, checkpoint=folder, every=every, **training)
-    assert digest(resumed.model) == digest(whole.model)
-    assert [r.loss for r in resumed.history] == [r.loss for r in whole.history]
+        assert ending(backend=backend, checkpoint=folder, every=every, **training) == whole
 
 
 TINY, HUGE = 5e-324, 1e30

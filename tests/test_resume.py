@@ -32,6 +32,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
     "none, callable": ((X, Y), {"momentum_kind": "none", "schedule": lambda step, steps: 1 - step / steps}),
     "shifted images": (images(), {"augment": 1}),
     "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
+    "targets, smoothed": ((X, np.eye(3)[Y]), {"label_smoothing": 0.1}),
     "two threads": ((X, Y), {**BUSY, "epochs": 5}),
 }
 
