@@ -1,5 +1,6 @@
 # make train   set up .venv and train on MNIST (or on generated digits) into runs/latest
 # make test    set up .venv and run the tests
+# make soak    the tests of reliability at full length, which count their cases: about a quarter of an hour
 # Options:     PYTHON=... (3.11 or newer), VENV=..., ARGS="..." for the command that is run
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -18,7 +19,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 soak: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest --soak -m "promise or slow" $(ARGS)
 
 # What needs true MNIST takes it from beside the clone, where it lies there; `make train` only when it is named.
 ifeq ($(origin FASTFC_DATA_DIR), undefined)

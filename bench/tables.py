@@ -9,7 +9,6 @@ from bench.verdicts import Verdict
 
 WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
 QUIET = 0.3  # cores that others may use before the report says so
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 def seconds(value: float) -> str:
@@ -93,10 +92,11 @@ def _times(row: dict[str, Any]) -> str:
     return f"| {row['row']} | {row['title']} | {own} | {' · '.join(shown)} | {limit} |"
 
 
-def update_readme(path: Path, table: str) -> None:
-    """Replace what stands between the two markers."""
+def update_readme(path: Path, table: str, name: str = "benchmarks") -> None:
+    """Replace what stands between the two markers of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{path.name}: given no pair of markers, expected {BEGIN} before {END}, once each")
-    head, rest = text.split(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{table}{END}{rest.split(END)[1]}", encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"{path.name}: given no pair of markers, expected {begin} before {end}, once each")
+    head, rest = text.split(begin)
+    path.write_text(f"{head}{begin}\n{table}{end}{rest.split(end)[1]}", encoding="utf-8")

@@ -164,15 +164,15 @@ class _Run:
 
     def prepare(self, checkpoint: str | os.PathLike[str] | None) -> None:
         """Make the backend's state, from the checkpoint if there is one, and compile what is not compiled yet."""
-        velocities: list[np.ndarray] = []
-        self.first_epoch = 1
-        if checkpoint is not None:
-            velocities = self._resume(checkpoint)
-        trainer_class, _ = load_backend(self.result.backend)
         plan = replace(self.model.plan(self.settings, self.batch_size), background=self.background)
         if plan.smoothing and self.targets.ndim == 2:  # labels are smoothed where they are made targets
             off, on = plan.off_and_on()
             self.targets = (off + (on - off) * self.targets).astype(plan.dtype)
+        velocities: list[np.ndarray] = []
+        self.first_epoch = 1
+        if checkpoint is not None:  # it tells the data by the targets as they are now
+            velocities = self._resume(checkpoint)
+        trainer_class, _ = load_backend(self.result.backend)
         start = time.perf_counter()
         self.trainer = trainer_class(
             plan,

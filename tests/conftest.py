@@ -1,13 +1,86 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that several test modules share, and what `make soak` adds to pytest: full length, and a count of cases."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+
+from tests import promises
+from tests.promises import PROMISES, Cases, Tally
+
+TALLIES = pytest.StashKey[dict[int, Tally]]()
+CASES = pytest.StashKey[Cases]()
+OUTCOMES = pytest.StashKey[list[str]]()
+BEGUN = pytest.StashKey[float]()
+README = Path(__file__).parents[1] / "README.md"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="full length; count the cases of each promise of reliability")
+    parser.addoption("--update-readme", action="store_true", help="with --soak: put the counts into README.md")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TALLIES], config.stash[BEGUN] = {number: Tally() for number in PROMISES}, time.monotonic()
+    everything = list(hypothesis.HealthCheck)
+    options: dict[str, Any] = {"derandomize": True, "deadline": None, "suppress_health_check": everything}
+    hypothesis.settings.register_profile("make test", max_examples=30, **options)
+    hypothesis.settings.register_profile("make soak", max_examples=3000, **options)
+    hypothesis.settings.load_profile("make soak" if config.getoption("--soak") else "make test")
+
+
+@pytest.fixture
+def cases(request: pytest.FixtureRequest) -> Cases:
+    """Counts the cases of a test that tries other than one; says how many it should try."""
+    return request.node.stash.setdefault(CASES, Cases(request.config.getoption("--soak")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    marker = item.get_closest_marker("promise")
+    if marker is not None:
+        outcomes = item.stash.setdefault(OUTCOMES, [])
+        outcomes.append(report.outcome)
+        if report.when == "teardown" and "skipped" not in outcomes:
+            cases = item.stash.get(CASES, Cases(soak=False))
+            item.config.stash[TALLIES][marker.args[0]].add(cases, set(outcomes) == {"passed"})
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A soak that left a promise untried has failed."""
+    kept = all(tally.kept for tally in session.config.stash[TALLIES].values())
+    if (
+        session.config.getoption("--soak")
+        and not session.config.option.collectonly
+        and session.exitstatus == 0
+        and not kept
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--soak") or config.option.collectonly:
+        return
+    from bench import machine
+    from bench.tables import update_readme
+
+    tallies, minutes = config.stash[TALLIES], (time.monotonic() - config.stash[BEGUN]) / 60
+    terminalreporter.section("promises of reliability")
+    for line in [*promises.figures(tallies), "", *promises.lines(tallies)]:
+        terminalreporter.write_line(line)
+    if config.getoption("--update-readme") and all(tally.tried for tally in tallies.values()):
+        about = f"`make soak`, {minutes:.0f} minutes on {machine.cpu_name()}, {len(machine.cores())} cores, "
+        update_readme(README, promises.markdown(tallies, about + f"{datetime.now(UTC).date()}."), "reliability")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from fastfc.errors import FastFCError
 from fastfc.settings import Settings
 from tests.small import BACKENDS, SMALL, blobs, digest
 
+pytestmark = pytest.mark.promise(10)
 N, FEATURES = 40, 20
 RNG = np.random.default_rng(0)
 # Whole numbers, which every type can hold, most of them 0.

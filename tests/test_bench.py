@@ -353,9 +353,10 @@ def test_the_report_is_written_with_its_plots(made_up: dict[str, Any], tmp_path:
 
 def test_the_readme_changes_between_the_markers_only(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    begin, end = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+    path.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     tables.update_readme(path, "new\n")
-    assert path.read_text() == f"before\n{tables.BEGIN}\nnew\n{tables.END}\nafter\n"
+    assert path.read_text() == f"before\n{begin}\nnew\n{end}\nafter\n"
     path.write_text("no markers")
     with pytest.raises(ValueError, match=r"README\.md: given no pair of markers"):
         tables.update_readme(path, "new\n")

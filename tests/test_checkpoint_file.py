@@ -22,6 +22,7 @@ from fastfc.settings import Settings
 
 State = dict[str, Any]
 ARRAYS = ("weights", "biases", "velocities", "losses")
+exact = pytest.mark.promise(5)
 
 
 def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", velocities: bool = True) -> State:
@@ -51,6 +52,7 @@ def assert_same(found: State, expected: State) -> None:
     assert repr([found[key] for key in rest]) == repr([expected[key] for key in rest])  # 1.0 is not 1, nor -0.0 0.0
 
 
+@exact
 @pytest.mark.parametrize("velocities", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", [(1, 1), (784, 10), (5, 3, 2), (2,) * 13])
@@ -66,6 +68,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path, layers: tuple[int, ...],
     assert (tmp_path / FILE_NAME).read_bytes() == file
 
 
+@exact
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM"])
 @pytest.mark.parametrize("drawn", [0, 1, 2, 1001])
 def test_a_generator_goes_on_where_it_was(tmp_path: Path, kind: str, drawn: int) -> None:
@@ -277,6 +280,7 @@ FORGED: dict[str, tuple[State, str]] = {
 }
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_checkpoint_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is whole and its SHA-256 fits; only what it says is not to be believed."""

@@ -389,9 +389,7 @@ def test_plot_of_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert error_line(capsys) == f"{tmp_path / 'history.json'}: No such file or directory"
 
 
-def test_compare_prints_a_table_and_writes_json(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_prints_a_table_and_writes_json(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "comparison.json"
     arguments = ["--data", str(data), "--hidden", "8", "--repeats", "1", "--json", str(file)]
     assert main(["compare", *arguments]) == 0
@@ -416,7 +414,9 @@ def test_info_names_versions_machine_and_data(
 
 def test_warmup_says_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warmup"]) == 0
-    assert re.match(r"kernels ready in \d+\.\d s, kept in\s", capsys.readouterr().out)  # a long path is on a line of its own
+    assert re.match(
+        r"kernels ready in \d+\.\d s, kept in\s", capsys.readouterr().out
+    )  # a long path is on a line of its own
 
 
 def test_version_and_help_are_quick_to_load() -> None:
@@ -435,9 +435,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 # progress
 
-RECORD = EpochRecord(
-    epoch=7, loss=0.51234, penalty=0.01, test_loss=0.1, test_accuracy=0.98765, lr=0.1, seconds=0.0812
-)
+RECORD = EpochRecord(epoch=7, loss=0.51234, penalty=0.01, test_loss=0.1, test_accuracy=0.98765, lr=0.1, seconds=0.0812)
 
 
 def test_an_epoch_is_one_short_line() -> None:

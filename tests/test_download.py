@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
+import random
+import shutil
 import signal
 import socket
 import stat
@@ -14,7 +15,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +22,13 @@ import pytest
 
 from fastfc import files
 from fastfc.data import load_data, mnist
-from fastfc.data.idx import content_sha256, encode
+from fastfc.data.idx import content_sha256
 from fastfc.errors import DataError, DownloadError
+from tests.mirrors import ARRAYS, CONTENT, WRONG, Handler, Server
+from tests.promises import Cases
 
-RNG = np.random.default_rng(0)
+pytestmark = pytest.mark.promise(2)
 PATIENCE = 0.4
-ARRAYS = {
-    "train-images-idx3-ubyte": RNG.integers(0, 256, (60, 28, 28), np.uint8),
-    "train-labels-idx1-ubyte": RNG.integers(0, 10, 60, np.uint8),
-    "t10k-images-idx3-ubyte": RNG.integers(0, 256, (10, 28, 28), np.uint8),
-    "t10k-labels-idx1-ubyte": RNG.integers(0, 10, 10, np.uint8),
-}
-CONTENT = {f"{name}.gz": encode(array, compress=True) for name, array in ARRAYS.items()}
-WRONG = {f"{name}.gz": encode(array ^ 1, compress=True) for name, array in ARRAYS.items()}
 OFFLINE = "http://127.0.0.1:9/"  # the discard port, where nothing listens
 
 # what a bad mirror does: words that the error must have
@@ -54,99 +48,6 @@ FAULTS = {
     "bomb": "bytes of content",
     "plain-lie": "shape",
 }
-
-
-class Handler(BaseHTTPRequestHandler):
-    """GET /<behaviour>/<file>: no call lasts more than 5 s, nor sends more than 5 MB."""
-
-    protocol_version = "HTTP/1.0"
-
-    def do_GET(self) -> None:
-        _, behaviour, file = self.path.split("/")
-        self.server.requests.append((behaviour, file))
-        try:
-            getattr(self, behaviour.replace("-", "_"))(file)
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
-
-    def send(self, data: bytes, length: int | None = None, status: int = 200) -> None:
-        self.send_response(status)
-        if length != -1:
-            self.send_header("Content-Length", str(len(data) if length is None else length))
-        self.end_headers()
-        self.wfile.write(data)
-        self.wfile.flush()
-
-    def wait(self, seconds: float = 5) -> None:
-        self.server.stopping.wait(seconds)
-
-    def good(self, file: str) -> None:
-        self.send(CONTENT[file])
-
-    def missing(self, file: str) -> None:
-        self.send(b"", status=404)
-
-    def broken(self, file: str) -> None:
-        self.send(b"", status=500)
-
-    def silent(self, file: str) -> None:
-        self.wait()
-
-    def stalls(self, file: str) -> None:
-        half = CONTENT[file][: len(CONTENT[file]) // 2]
-        self.send(half * (70_000 // len(half) + 1), 10**6)
-        self.wait()
-
-    def drips(self, file: str) -> None:
-        self.send(CONTENT[file][:1] * 70_000, 10**6)
-        for _ in range(100):
-            self.wfile.write(b"x")
-            self.wfile.flush()
-            self.wait(0.05)
-
-    def cuts(self, file: str) -> None:
-        self.send(CONTENT[file][:-20], len(CONTENT[file]))
-
-    def says_more(self, file: str) -> None:
-        self.send(CONTENT[file], len(CONTENT[file]) + 1000)
-
-    def says_less(self, file: str) -> None:
-        self.send(CONTENT[file], len(CONTENT[file]) - 10)
-
-    def wrong(self, file: str) -> None:
-        self.send(WRONG[file])
-
-    def page(self, file: str) -> None:
-        self.send(b"<html>Log in to this network</html>")
-
-    def too_long(self, file: str) -> None:
-        self.send(CONTENT[file] + b"more")
-
-    def endless(self, file: str) -> None:
-        self.send(b"", -1)
-        for _ in range(100):
-            self.wfile.write(bytes(50_000))
-
-    def bomb(self, file: str) -> None:
-        self.send(gzip.compress(encode(ARRAYS[file[:-3]]) + bytes(20_000_000)))
-
-    def plain_lie(self, file: str) -> None:
-        self.send(encode(np.zeros((3, 4), np.uint8)))
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silence."""
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, str]] = []
-        self.stopping = threading.Event()
-
-    def mirror(self, behaviour: str) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/{behaviour}/"
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +148,25 @@ def test_without_a_good_mirror_there_is_one_line_and_an_empty_cache(
     assert "\n" not in message and "cannot be reached" in message
     assert "FASTFC_DATA_DIR" in message and all(f"{file}.gz" in message for file in ARRAYS)
     assert list(held(cache)) == ["download-failed"]
+
+
+def test_a_file_cut_anywhere_is_not_kept(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, cases: Cases
+) -> None:
+    """The server says that this is all: only the content tells. At full length: at every 1 %."""
+    parts = cases(10, 100)
+
+    def cut(self: Handler, file: str) -> None:
+        part = sum(behaviour == "cut" for behaviour, _ in self.server.requests) - 1
+        self.send(CONTENT[file][: len(CONTENT[file]) * part // parts])
+
+    monkeypatch.setattr(Handler, "cut", cut, raising=False)
+    use(monkeypatch, server.mirror("cut"), server.mirror("good"))
+    for _ in range(parts):
+        assert_right(load_data("mnist"))
+        assert held(cache) == CONTENT
+        shutil.rmtree(cache)
+    assert [behaviour for behaviour, _ in server.requests] == (["cut"] + 4 * ["good"]) * parts
 
 
 def test_a_mirror_that_fails_halfway(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,6 +281,34 @@ def test_a_killed_download_leaves_only_whole_files(server: Server, cache: Path) 
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert held(cache) == dict(list(CONTENT.items())[:2])
+
+
+def test_downloads_killed_at_any_moment(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, cases: Cases
+) -> None:
+    """What they leave is whole or temporary, and the next one goes on from there."""
+    moment = random.Random(0)
+
+    def slowly(self: Handler, file: str) -> None:
+        half = len(CONTENT[file]) // 2
+        self.send(CONTENT[file][:half], len(CONTENT[file]))
+        self.wait(0.03)
+        self.wfile.write(CONTENT[file][half:])
+
+    monkeypatch.setattr(Handler, "slowly", slowly, raising=False)
+    use(monkeypatch, server.mirror("good"))
+    for _ in range(cases(2, 30)):
+        server.requests.clear()
+        with subprocess.Popen([sys.executable, "-c", process("load_data('mnist')", server.mirror("slowly"))]) as child:
+            deadline = time.monotonic() + 30
+            while not server.requests and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(moment.uniform(0, 0.2))
+            child.kill()
+        left = {name: content for name, content in held(cache).items() if not name.startswith(".fastfc-")}
+        assert left.items() <= CONTENT.items()
+        assert_right(load_data("mnist"))
+        shutil.rmtree(cache)
 
 
 def test_cached_data_needs_no_downloader(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ import pytest
 from fastfc.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
 from fastfc.errors import ModelFileError
 from fastfc.modelfile import read_parameters, save_parameters
+from tests.promises import Cases
 
+pytestmark = pytest.mark.promise(3)
 Header = dict[str, Any]
 SMALL = {
     "layers": (3, 2, 4),
@@ -343,8 +345,8 @@ def good(request: pytest.FixtureRequest, tmp_path: Path, path: Path) -> Path:
     return tmp_path / FILE_NAME
 
 
-@pytest.mark.parametrize("tries", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_mutated_files_are_refused_or_read_right(good: Path, tries: int) -> None:
+def test_mutated_files_are_refused_or_read_right(good: Path, cases: Cases) -> None:
+    tries = cases(500, 10_000)
     rng = random.Random(20)
     original, expected = good.read_bytes(), read_any(good)
     bits = [array.tobytes() for array in expected[1]]
@@ -372,5 +374,4 @@ def test_mutated_files_are_refused_or_read_right(good: Path, tries: int) -> None
             assert tracemalloc.get_traced_memory()[1] - before < 2 * len(file) + 200_000
     finally:
         tracemalloc.stop()
-    print(f"{good.name}: {tries} mutations, {counts}")
     assert all(counts.values())

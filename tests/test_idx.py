@@ -17,7 +17,10 @@ import pytest
 
 from fastfc.data.idx import content_sha256, encode, read_idx
 from fastfc.errors import DataError
+from tests.promises import Cases
 
+pytestmark = pytest.mark.promise(1)
+of_gzip = pytest.mark.promise(2)
 HAND = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 255])  # the array [[1, 2, 3], [4, 5, 255]]
 SLACK = 400_000  # bytes for the reader's fixed buffers
 MNIST_SHA256 = {
@@ -137,13 +140,15 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             read_idx(path)
 
 
-def test_gzip_truncated_at_every_percent(tmp_path: Path) -> None:
-    content = encode(images(2, 60, 28, 28), compress=True)
-    for percent in range(100):
+@pytest.mark.parametrize("compress", [False, pytest.param(True, marks=of_gzip)])
+def test_truncated_at_every_percent(tmp_path: Path, compress: bool, cases: Cases) -> None:
+    content = encode(images(2, 60, 28, 28), compress=compress)
+    for percent in range(cases(100)):
         refusal(tmp_path, content[: len(content) * percent // 100])
     refusal(tmp_path, content[:-1])
 
 
+@of_gzip
 @pytest.mark.parametrize("size", [10, 1 << 16, 300_000])
 def test_gzip_whose_end_states_the_right_length_but_is_not_whole(tmp_path: Path, size: int) -> None:
     content = encode(images(3, size), compress=True)
@@ -151,6 +156,7 @@ def test_gzip_whose_end_states_the_right_length_but_is_not_whole(tmp_path: Path,
         refusal(tmp_path, content[: len(content) - cut] + content[-4:])
 
 
+@of_gzip
 def test_gzip_with_more_than_one_content(tmp_path: Path) -> None:
     length = struct.pack("<I", len(HAND))
     assert "after the end of the gzip content" in refusal(tmp_path, gzip.compress(HAND) + gzip.compress(b"") + length)
@@ -158,12 +164,14 @@ def test_gzip_with_more_than_one_content(tmp_path: Path) -> None:
     assert "content" in refusal(tmp_path, gzip.compress(HAND) + b"\0")
 
 
+@of_gzip
 def test_gzip_checksum(tmp_path: Path) -> None:
     content = bytearray(encode(images(4, 50_000), compress=True))
     content[-8] ^= 1
     assert "incorrect data check" in refusal(tmp_path, bytes(content))
 
 
+@of_gzip
 def test_gzip_bombs_stay_small(tmp_path: Path) -> None:
     zeros = bytes(50_000_000)
     honest_length = written(tmp_path, gzip.compress(HAND + zeros))
@@ -174,6 +182,7 @@ def test_gzip_bombs_stay_small(tmp_path: Path) -> None:
     assert "more content than the header says" in refusal(tmp_path, lying_length)
 
 
+@of_gzip
 def test_dimensions_beyond_what_gzip_can_hold_are_refused_before_allocation(tmp_path: Path) -> None:
     dims = (50_000, 1000)
     content = gzip.compress(header(*dims) + bytes(1000))[:-4] + struct.pack("<I", 12 + math.prod(dims))
@@ -239,14 +248,13 @@ def fuzz(tmp_path: Path, tries: int) -> tuple[int, int]:
     return read, refused
 
 
-@pytest.mark.parametrize("tries", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_mutations_are_read_right_or_refused(tmp_path: Path, tries: int) -> None:
+def test_mutations_are_read_right_or_refused(tmp_path: Path, cases: Cases) -> None:
+    tries = cases(500, 10_000)
     tracemalloc.start()
     try:
         read, refused = fuzz(tmp_path, tries)
     finally:
         tracemalloc.stop()
-    print(f"malformed IDX: {tries:,} tried, {read + refused:,} survived ({read:,} read right, {refused:,} refused)")
     assert read + refused == tries and read > tries // 20 and refused > tries // 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
@@ -17,10 +16,15 @@ from typing import Any
 import numba
 import pytest
 
+import fastfc
 from fastfc.kernels.fused import jit
-from tests.small import python
+from tests.promises import Cases
+from tests.small import python, without_privileges
 
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+pytestmark = [
+    pytest.mark.promise(11),
+    pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled"),
+]
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 ROOT = getattr(os, "getuid", lambda: 1)() == 0
 
@@ -182,11 +186,6 @@ def test_another_cpu_compiles_for_itself(root: Path) -> None:
     assert found == ["0", "0", "1"]
 
 
-def without_privileges() -> None:
-    """What root may write although its mode says no, it may not after this: the capability is gone at the next exec."""
-    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
-
-
 def restricted(code: str, folder: Path, **environment: str | None) -> str:
     """The last word that `code` prints, run in `folder` by a user for whom read-only is read-only."""
     env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -225,6 +224,23 @@ def test_a_folder_that_became_read_only(tmp_path: Path) -> None:
     assert len(list(filled.iterdir())) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="drops capabilities of Linux")
+def test_installed_where_nothing_can_be_written(tmp_path: Path) -> None:
+    site, home = tmp_path / "site-packages", tmp_path / "home"
+    home.mkdir()
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(fastfc.__file__).parent, site / "fastfc", ignore=without)
+    shutil.copytree(Path(jit.__file__).parents[1], site / "fastfc" / "kernels", ignore=without)
+    for folder in (site, *(path for path in site.rglob("*") if path.is_dir())):
+        folder.chmod(0o555)
+    code = f"import fastfc\nassert fastfc.__file__.startswith({str(site)!r})\n{TINY}"
+    paths = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    cached = Path(restricted(code, tmp_path, PYTHONPATH=paths, HOME=str(home)))
+    assert home in cached.parents and stat.S_IMODE(cached.stat().st_mode) == 0o700
+    assert restricted(code, tmp_path, PYTHONPATH=paths, HOME=None, FASTFC_CACHE_DIR="/dev/null/x") == "None"
+    assert not list(site.rglob("*.nb*"))
+
+
 PREDICTS = """
 import numpy as np, fastfc
 network = fastfc.Network([20, 8, 3], dtype="float64", seed=2)
@@ -251,7 +267,8 @@ def test_four_processes_that_compile_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_processes_that_compile_everything_at_once(tmp_path: Path) -> None:
+def test_eight_processes_that_compile_everything_at_once(tmp_path: Path, cases: Cases) -> None:
+    cases(8)
     code = """
 import fastfc
 from tests.small import SMALL, blobs, digest
@@ -265,14 +282,13 @@ print(digest(r.model), r.compile_seconds < 3, r.train_seconds < r.compile_second
     assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".nbc"}
 
 
-@pytest.mark.slow
-def test_a_thousand_damaged_files(root: Path) -> None:
+def test_files_damaged_by_chance(root: Path, cases: Cases) -> None:
     """Cut at a random place or with a random byte changed: never a wrong answer, and never a crash."""
     random = jit.np.random.default_rng(0)
     hits()
     (file,) = folder().iterdir()
     good = file.read_bytes()
-    for k in range(1000):
+    for k in range(cases(20, 1000)):
         place = int(random.integers(len(good)))
         changed = bytes([good[place] ^ int(random.integers(1, 256))])
         file.write_bytes(good[:place] if k % 2 else good[:place] + changed + good[place + 1 :])

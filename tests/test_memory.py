@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
+from tests.promises import Cases
 from tests.small import BACKENDS, python
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.promise(12), pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 # Prints by how many KiB the process and by how many threads it grew over the second half of its calls.
 GROWTH = """
@@ -48,22 +49,15 @@ print(resident())
 """
 
 
-def assert_flat(backend: str, predictions: int, trainings: int, timeout: float) -> None:
-    code = GROWTH.format(backend, predictions, trainings)
-    still, *rest, size = [int(word) for word in python(code, timeout=timeout).split()]
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_stays_flat(backend: str, cases: Cases) -> None:
+    """What is counted is the second half of the calls."""
+    predictions, trainings = cases(4000, 100_000), cases(20, 100)
+    code = GROWTH.format(backend, 2 * predictions, 2 * trainings)
+    still, *rest, size = [int(word) for word in python(code, timeout=900).split()]
     grown, threads = rest[::2], rest[1::2]
+    cases.figure("memory grown (%, promised 1)", 100 * max(grown) / size)
     assert still == 0 and threads == [0, 0, 0] and max(grown) <= size / 100
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_memory_stays_flat(backend: str) -> None:
-    assert_flat(backend, 8000, 40, 120)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_memory_stays_flat_over_many_calls(backend: str) -> None:
-    assert_flat(backend, 200_000, 200, 900)
 
 
 # Prints the MiB by which the largest size of the process rose.

@@ -25,6 +25,7 @@ from fastfc.data import load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
 from fastfc.modelfile import read_parameters, save_parameters
 
+hostile = pytest.mark.promise(3)
 SMALL = {
     "layers": (3, 2, 4),
     "activations": ("tanh",),
@@ -204,6 +205,7 @@ def test_the_largest_number_of_layers_is_saved_and_read(tmp_path: Path) -> None:
     assert read_parameters(tmp_path / "m")[0] == description
 
 
+@hostile
 def test_a_missing_file_a_folder_and_a_pipe_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="given a name that does not exist, expected a file"):
         read_parameters(tmp_path / "missing")
@@ -233,6 +235,7 @@ def peak(call: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+@hostile
 def test_reading_takes_less_than_twice_the_file(tmp_path: Path) -> None:
     layers = (784, 1000, 500)
     description = {**SMALL, "layers": layers, "image_shape": None, "dtype": "float64"}
@@ -243,6 +246,7 @@ def test_reading_takes_less_than_twice_the_file(tmp_path: Path) -> None:
     assert peak(lambda: read_parameters(tmp_path / "m")) < 1.5 * size
 
 
+@hostile
 def test_a_file_with_a_hole_of_gigabytes_is_refused_before_it_is_read(path: Path) -> None:
     with open(path, "r+b") as file:
         file.truncate(2**33)
@@ -299,6 +303,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 
 
+@hostile
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path, holder: str, reader: str) -> None:
@@ -312,6 +317,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path, holder: str, reader: st
     assert not canary.folder.exists()
 
 
+@hostile
 def test_no_module_that_reads_files_can_load_a_pickle() -> None:
     """Not one of them names a module or a function that could. Numba's cache of compiled kernels is another matter."""
     banned = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "torch", "eval", "exec"}

@@ -72,6 +72,17 @@ def test_importing_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert not HEAVY & loaded
 
 
+def test_backend_numpy_never_imports_numba() -> None:
+    code = """
+import sys, fastfc
+from tests.small import SMALL, blobs
+r = fastfc.train(blobs(), blobs(), backend="numpy", **SMALL)
+r.model.predict(blobs()[0]), r.model.predict(blobs()[0][:1]), r.to_dict()
+print([name for name in ("numba", "llvmlite", "matplotlib", "scipy", "pandas") if name in sys.modules])
+"""
+    assert python(code, ROOT) == "[]"
+
+
 def test_every_public_name_exists(tmp_path: Path) -> None:
     code = "import fastfc as f; print(all(getattr(f, name) is not None for name in f.__all__), len(f.__all__))"
     complete, count = python(code, tmp_path).split()
@@ -82,7 +93,9 @@ def test_every_public_name_exists(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", ["train", "compare", "TrainResult", "Network"])
 def test_public_functions_stay_functions_whatever_is_used_first(first: str, tmp_path: Path) -> None:
     """Importing the module fastfc.train must not put it in the place of the function."""
-    code = f"import fastfc as f; f.{first}; print(*(isinstance(x, type(lambda: 0)) for x in (f.train, f.compare, f.load)))"
+    code = (
+        f"import fastfc as f; f.{first}; print(*(isinstance(x, type(lambda: 0)) for x in (f.train, f.compare, f.load)))"
+    )
     assert python(code, tmp_path) == "True True True"
 
 

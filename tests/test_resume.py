@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import fastfc
 from fastfc import EpochRecord, TrainResult
 from fastfc.checkpoint import FILE_NAME, read_checkpoint
 from fastfc.errors import FastFCError, InvalidArgument, ModelFileError
+from tests.promises import Cases
 from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, images
 
+pytestmark = pytest.mark.promise(5)
 X, Y = blobs(100)
 FIVE: dict[str, Any] = {**SMALL, "epochs": 5}
 TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
@@ -29,6 +33,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
     "shifted images": (images(), {"augment": 1}),
     "the hardest": (images(), {"augment": 1, "hardest": 0.3}),
     "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
+    "targets, smoothed": ((X, np.eye(3)[Y]), {"label_smoothing": 0.1}),
     "two threads": ((X, Y), {**BUSY, "epochs": 5}),
 }
 
@@ -99,24 +104,34 @@ import sys
 import fastfc
 from tests.small import BUSY, blobs, digest
 print("started", flush=True)
-r = fastfc.train(blobs(192), checkpoint=sys.argv[1], **{**BUSY, "epochs": 40}, backend=sys.argv[2])
+r = fastfc.train(blobs(192), checkpoint=sys.argv[1], **{**BUSY, "epochs": int(sys.argv[3])}, backend=sys.argv[2])
 print(digest(r.model), flush=True)
 """
 
 
+def epochs_done(folder: Path) -> int:
+    return read_checkpoint(folder)["epoch"] if (folder / FILE_NAME).exists() else 0
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_killed_training_goes_on_in_another_process(tmp_path: Path, backend: str) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "c"), backend]
+def test_a_training_killed_again_and_again_goes_on_in_other_processes(
+    tmp_path: Path, backend: str, cases: Cases
+) -> None:
+    kills, moment, done = cases(1, 15), random.Random(backend), 0
+    epochs = 100 * kills
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), backend, str(epochs)]
     root = Path(__file__).parents[1]
-    file = tmp_path / "c" / FILE_NAME
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
-        while process.poll() is None and not (file.exists() and read_checkpoint(tmp_path / "c")["epoch"] >= 3):
-            pass
-        process.kill()
-    assert process.returncode == -signal.SIGKILL and read_checkpoint(tmp_path / "c")["epoch"] < 40
+    for _ in range(kills):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+            while process.poll() is None and epochs_done(tmp_path) <= done + 3:
+                time.sleep(0.001)
+            time.sleep(moment.uniform(0, 0.01))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL and done + 3 < epochs_done(tmp_path) < epochs
+        done = epochs_done(tmp_path)
     resumed = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=root)
-    whole = fastfc.train(blobs(192), backend=backend, **{**BUSY, "epochs": 40})
+    whole = fastfc.train(blobs(192), backend=backend, **{**BUSY, "epochs": epochs})
     assert resumed.stdout.split() == ["started", digest(whole.model)], resumed.stderr
 
 

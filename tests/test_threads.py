@@ -14,8 +14,11 @@ import fastfc
 from fastfc import Network
 from fastfc.backend import available_threads
 from fastfc.kernels.fused.predict import BLOCK, telling_features
+from tests.promises import Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
 
+pytestmark = pytest.mark.promise(7)
+same_bits = pytest.mark.promise(9)
 LARGE = blobs(600)
 WORK: dict[str, tuple[Any, dict[str, Any]]] = {
     "dense": (LARGE, {}),
@@ -27,21 +30,25 @@ WORK: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+@same_bits
 @pytest.mark.parametrize("name", WORK)
-def test_one_to_four_threads_give_the_same_bits(name: str) -> None:
+def test_one_to_four_threads_give_the_same_bits(name: str, cases: Cases) -> None:
     data, options = WORK[name]
-    results = [fastfc.train(data, data, threads=threads, seed=3, **{**BUSY, **options}) for threads in (1, 2, 3, 4)]
-    assert [r.threads for r in results] == [1, 2, 3, 4]
-    assert len({digest(r.model) for r in results}) == 1
-    assert len({tuple(record.loss for record in r.history) for r in results}) == 1
+    for seed in range(cases(1, 10)):
+        results = [fastfc.train(data, data, threads=t, seed=seed, **{**BUSY, **options}) for t in (1, 2, 3, 4)]
+        assert [r.threads for r in results] == [1, 2, 3, 4]
+        assert len({digest(r.model) for r in results}) == 1
+        assert len({tuple(record.loss for record in r.history) for r in results}) == 1
 
 
+@same_bits
 def test_more_threads_than_work() -> None:
     data = blobs(600, 2)
     results = [fastfc.train(data, threads=threads, **{**BUSY, "hidden": (2000,)}) for threads in (1, 13)]
     assert results[1].threads == 13 and digest(results[0].model) == digest(results[1].model)
 
 
+@same_bits
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_predictions_do_not_depend_on_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Network([20, 50, 3], dtype="float64")
@@ -76,9 +83,7 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
         return [future.result(120) for future in [pool.submit(begin, call) for call in calls]]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_eight_predict_and_two_train_at_once(backend: str, threads: int) -> None:
+def eight_predict_and_two_train(backend: str, threads: int, rounds: int) -> None:
     """All predict from one network. NumPy's BLAS may round otherwise while another number of threads is in force."""
     X, y = blobs(1500)
     shared = Network([20, 64, 40, 3], dtype="float64", backend=backend)
@@ -95,16 +100,59 @@ def test_eight_predict_and_two_train_at_once(backend: str, threads: int) -> None
     calls = [*(lambda x=x: predict(x) for x in parts), *(lambda s=s: train(s) for s in (1, 2))]
     alone = [call() for call in calls]
     before = blas_now(), threading.active_count()
-    together = at_once(*calls)
-    assert (blas_now(), threading.active_count()) == before
-    for found, expected in zip(together, alone, strict=True):
-        for a, b in zip(found, expected, strict=True):
-            if backend == "numba":
-                assert np.array_equal(a, b)
-            else:
-                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+    for _ in range(rounds):
+        together = at_once(*calls)
+        assert (blas_now(), threading.active_count()) == before
+        for found, expected in zip(together, alone, strict=True):
+            for a, b in zip(found, expected, strict=True):
+                if backend == "numba":
+                    assert np.array_equal(a, b)
+                else:
+                    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_eight_predict_and_two_train_at_once(backend: str, threads: int, cases: Cases) -> None:
+    eight_predict_and_two_train(backend, threads, cases(1, 50))
+
+
+# Numba's own threads are in use, before, beside and after ours.
+LAYER = """
+import numba, numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from tests.test_threads import eight_predict_and_two_train
+
+@numba.njit(parallel=True)
+def total(values):
+    result = 0.0
+    for i in numba.prange(values.size):
+        result += values[i]
+    return result
+
+ones, rounds = np.ones(1000), {}
+try:
+    total(ones)
+except ValueError as error:
+    print(error)
+else:
+    with ThreadPoolExecutor(1) as pool:
+        sums = pool.submit(lambda: [total(ones) for _ in range(200 * rounds)])
+        eight_predict_and_two_train("numba", 2, rounds)
+        assert set(sums.result()) == {{1000}} and total(ones) == 1000
+    print(numba.threading_layer())
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+def test_beside_each_threading_layer_of_numba(layer: str, cases: Cases) -> None:
+    found = python(LAYER.format(cases(1, 50)), NUMBA_THREADING_LAYER=layer, timeout=300).strip()
+    if "No threading layer could be loaded" in found:
+        pytest.skip(f"{layer} is not here")
+    assert found == layer
+
+
+@pytest.mark.promise(12)
 @pytest.mark.skipif(available_threads() < 2, reason="BLAS uses as many threads as there are cores")
 def test_limits_of_blas_are_kept_and_restored_when_calls_overlap() -> None:
     """The first to begin ends first: what it found is not what the second finds. Then in two threads that live on."""

@@ -279,6 +279,7 @@ def fail(*_: object) -> None:
     raise ZeroDivisionError
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize("failing", ["", "on_epoch", "on_steps"])
 @pytest.mark.parametrize(("backend", "threads", "inside"), [("numpy", 1, 1), ("numpy", 2, 2), ("numba", 2, 1)])
 def test_threads_are_honoured_and_restored(backend: str, threads: int, inside: int, failing: str) -> None:
@@ -303,6 +304,7 @@ def test_threads_are_honoured_and_restored(backend: str, threads: int, inside: i
     assert bool(seen) == (failing != "on_steps")
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_predicting_inside_a_training_leaves_its_threads_alone(backend: str) -> None:
     seen = []
@@ -320,6 +322,7 @@ def test_little_work_is_done_by_one_thread() -> None:
     assert fastfc.train((X, Y), threads=4, **SMALL).threads == 1
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("form", ["float64", "uint8", "float32 as float64"])
 def test_inputs_are_byte_identical_afterwards(backend: str, form: str) -> None:
