@@ -127,20 +127,22 @@ class _Run:
         scale = PIXEL if settings.scale is None else settings.scale
         check_init(settings.init)
         check_shifts(settings.augment, data.image_shape, self.X)
+        layers = (features, *settings.hidden, outputs)
+        weights, biases = (
+            (network.weights, network.biases) if network else initialize(layers, settings.init, dtype, self.rng)
+        )
         self.model = Network(
-            (features, *settings.hidden, outputs),
+            layers,
             activation=settings.activations,
             loss=loss,
             output_activation=settings.output_activation,
-            weights=network.weights if network else None,
-            biases=network.biases if network else None,
+            weights=weights,
+            biases=biases,
             dtype=settings.dtype,
             scale=scale if network is None or settings.scale is not None else network.scale,
             image_shape=data.image_shape,
             backend=backend,
         )
-        if network is None:
-            self.model.weights, self.model.biases = initialize(self.model.layers, settings.init, dtype, self.rng)
         self.settings = settings
         self.batch_size = min(settings.batch_size or self.n, self.n)
         self.steps = math.ceil(self.n / self.batch_size)

@@ -243,6 +243,13 @@ def test_reading_takes_less_than_twice_the_file(tmp_path: Path) -> None:
     assert peak(lambda: read_parameters(tmp_path / "m")) < 1.5 * size
 
 
+def test_loading_takes_the_parameters_twice(tmp_path: Path) -> None:
+    """As they are read, and as the network holds them; no random ones before that."""
+    layers = (784, 2000, 500)
+    fastfc.Network(layers).save(tmp_path / "m")
+    assert peak(lambda: fastfc.load(tmp_path / "m")) < 2.5 * (tmp_path / "m").stat().st_size
+
+
 def test_a_file_with_a_hole_of_gigabytes_is_refused_before_it_is_read(path: Path) -> None:
     with open(path, "r+b") as file:
         file.truncate(2**33)
