@@ -75,9 +75,10 @@ def default_data() -> str:
     from fastfc.data import cache, mnist
 
     chosen = os.environ.get("FASTFC_DATA_DIR")
+    folder = Path(chosen) if chosen else cache.folder("mnist")
+    whole = folder is not None and all(mnist.find(folder, file) for file in mnist.SHAPES)
     if chosen:
-        return f"MNIST in {chosen} (FASTFC_DATA_DIR)"
-    folder = cache.folder("mnist")
-    if folder and all((folder / f"{file}.gz").is_file() for file in mnist.SHAPES):
+        return f"{'MNIST' if whole else 'none: no MNIST'} in {chosen} (FASTFC_DATA_DIR)"
+    if whole:
         return f"MNIST in {folder}"
     return "MNIST if it can be downloaded, else generated digits (FASTFC_DATA_DIR is not set)"

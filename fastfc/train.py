@@ -89,14 +89,15 @@ def train(
     run = _Run(chosen, dataset, backend, threads, int(seed), network)
     with ExitStack() as stack:
         if progress:
-            from fastfc.progress import Progress
+            from fastfc.progress import Progress, announce
 
-            if dataset.notice:
-                print(dataset.notice)
+            announce(dataset.notice)
             bar = stack.enter_context(Progress(chosen.epochs, run.n))
             on_epoch, on_steps = _both(bar.on_epoch, on_epoch), _both(bar.on_steps, on_steps)
         stack.enter_context(blas_threads(backend, threads))
         run.prepare(checkpoint)
+        if progress and run.first_epoch > 1:
+            bar.say(f"the checkpoint has {run.first_epoch - 1} of {chosen.epochs} epochs")
         stack.callback(run.trainer.close)
         interrupts = stack.enter_context(deferred_interrupts())
         run.epochs(on_epoch, on_steps, steps_a_call, max_seconds, checkpoint, every, interrupts)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import pytest
 import fastfc
 from fastfc import options
 from fastfc.cli import COMMANDS, main
+from fastfc.data import mnist
 from fastfc.progress import Progress, epoch_line
 from fastfc.settings import Settings
 from fastfc.train import EpochRecord
@@ -226,7 +228,9 @@ def test_a_time_limit_is_no_interrupt(data: Path, capsys: pytest.CaptureFixture[
     assert "stopped early" in capsys.readouterr().out
 
 
-def test_a_training_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
+def test_a_training_goes_on_from_its_checkpoint(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In two parts or in one: the same model. A constant rate does not depend on the number of epochs."""
     arguments = ["--data", str(data), *SMALL]
     assert main(["train", *arguments, "--out", str(tmp_path / "whole")]) == 0
@@ -235,6 +239,29 @@ def test_a_training_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> N
         assert main(["train", *parts]) == 0
     whole, parts_ = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts_
+    assert capsys.readouterr().out.count("the checkpoint has 3 of 3 epochs\n") == 1
+
+
+def test_missing_mnist_is_said_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = [np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10] * 2
+    reason = "; ".join(f"{urlsplit(url).netloc}: no answer" for url in mnist.SOURCES["mnist"].mirrors)
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise mnist._cannot_have("mnist", reason)
+
+    monkeypatch.setattr(mnist, "load", unreachable)
+    monkeypatch.setattr("fastfc.data.digits.load", lambda: arrays)
+    for arguments in (["train", *SMALL], ["compare", *SMALL[:2], "--backends", "numpy"]):
+        assert main(arguments) == 0
+        captured = capsys.readouterr()
+        first, *rest = captured.err.splitlines()
+        assert first.startswith("fastfc: Using generated digits: ") and all(line.startswith("  ") for line in rest)
+        assert max(map(len, [first, *rest])) < 80 and len(rest) < 6
+        assert "ubyte.gz" in captured.err
+        shown = " ".join(captured.err.split())
+        assert reason in shown and "FASTFC_DATA_DIR=FOLDER" in shown
 
 
 # Errors: one line, exit code 2
@@ -273,6 +300,19 @@ def test_bad_options_are_one_line(arguments: str, says: str, capsys: pytest.Capt
     with pytest.raises(SystemExit, match="2"):
         main(arguments.split())
     assert says in error_line(capsys)
+
+
+def test_a_terminal_gets_an_error_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--recipe", "none-such"]
+    assert main(arguments) == 2
+    line = error_line(capsys)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) < 80
+    assert " ".join(part.strip() for part in lines) == f"fastfc: error: {line}"
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_the_training(
