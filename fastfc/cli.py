@@ -104,7 +104,8 @@ def _fill_compare(parser: argparse.ArgumentParser) -> None:
     from fastfc.options import add_settings
 
     _add_data(parser)
-    parser.add_argument("--backends", default="numpy,numba", metavar="NAMES", help="backends, each against the first (default: numpy,numba)")
+    names = "numpy,numba"
+    parser.add_argument("--backends", default=names, metavar="NAMES", help=f"the first is the base (default: {names})")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
     _add_run(parser)
     _add_json(parser)
@@ -119,7 +120,9 @@ def _fill_bench(parser: argparse.ArgumentParser) -> None:
 def _fill_reproduce(parser: argparse.ArgumentParser) -> None:
     from fastfc.recipes import RECIPES
 
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(RECIPES)} (default: all of the reports)")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help=f"of {', '.join(RECIPES)} (default: all of the reports)"
+    )
     parser.add_argument("--data", metavar="DATA", help=DATA)
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
     _add_run(parser)

@@ -52,7 +52,9 @@ def scale(text: str) -> float | None:
 
 OPTIONS = {
     "hidden": Option(sizes, "N,N,...", "sizes of the hidden layers; none for a linear model"),
-    "activation": Option(names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or one for each"),
+    "activation": Option(
+        names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or one for each"
+    ),
     "loss": Option(str, "NAME", ", ".join(settings.LOSSES)),
     "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse"),
     "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the labels"),

@@ -190,7 +190,7 @@ def _from_mirrors(
 def _cannot_have(name: str, reason: str) -> DownloadError:
     folder = "FOLDER" if name == "mnist" else f"FOLDER/{name}"
     return DownloadError(
-        f"{SOURCES[name].title} cannot be downloaded ({reason}). To use it, put the four files "
-        f"{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte.gz from {SOURCES[name].mirrors[0]} into {folder} and set "
+        f"{SOURCES[name].title} cannot be downloaded ({reason}). To use it, put "
+        f"{', '.join(f'{file}.gz' for file in SHAPES)} from {SOURCES[name].mirrors[0]} into {folder} and set "
         "FASTFC_DATA_DIR=FOLDER"
     )
