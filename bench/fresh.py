@@ -110,11 +110,10 @@ def memory(repeats: int, store: Store, log: Log) -> dict[str, Any]:
     """Row 11: with kernels from the cache, as every run but the first has it; the first run is recorded beside it."""
     data = data_argument(store)
     measured: dict[str, list[float]] = {"compiling": [], "warm": []}
-    for i in range(repeats):
-        log(f"memory, round {i + 1}")
-        with tempfile.TemporaryDirectory() as folder:
-            for name in measured:
-                measured[name].append(float(script(MEMORY, data, cache=Path(folder))))
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(repeats + 1):
+            log(f"memory, round {i}")
+            measured["warm" if i else "compiling"].append(float(script(MEMORY, data, cache=Path(folder))))
     return {name: {"megabytes": values, "median": median(values)} for name, values in measured.items()}
 
 

@@ -9,26 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
-def cpu_name() -> str:
-    """The model as the system names it, with family and model numbers where the name alone says little."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", text.split("\n\n")[0], re.MULTILINE))
-    name = found.get("model name", platform.machine())
-    if any(c.isdigit() for c in name) or "cpu family" not in found:
-        return name
-    return f"{name} (family {found['cpu family']}, model {found['model']})"
-
-
-def cpu_flags() -> set[str]:
-    try:
-        found = re.search(r"^flags\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        return set()
-    return set(found.group(1).split()) if found else set()
+from fastfc import info
 
 
 def cores() -> list[int]:
@@ -59,16 +40,15 @@ def busy_seconds() -> float:
 
 def slug() -> str:
     """The CPU's name for a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", info.cpu_name().lower()).strip("-")
 
 
 def describe() -> dict[str, Any]:
-    packages = ("fastfc", "numpy", "numba", "llvmlite", "scipy")
     return {
-        "cpu": cpu_name(),
+        "cpu": info.cpu_name(),
         "cores": len(cores()),
-        "avx512": "avx512f" in cpu_flags(),
+        "avx512": "avx512f" in info.simd(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: version(package) for package in (*info.PACKAGES, "scipy")},
     }

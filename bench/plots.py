@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 EPOCH_ROWS = ("1", "2", "3", "4")
 OWN, OTHER = "#c44e52", "#8c8c8c"
@@ -49,13 +50,20 @@ def sizes(report: dict[str, Any], path: Path) -> bool:
     for ax, label in (hidden, "width h of 784-h-h-10"), (batch, "batch, 784-200-50-10, MNIST"):
         ax.axhline(peak, color="black", linestyle="--", linewidth=1, label="dense floor (GEMM peak)")
         ax.set(xscale="log", yscale="log", xlabel=label, ylabel="GFLOP/s, zeros counted")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        ax.yaxis.set_minor_formatter("{x:g}")
     times(rows, points, "rows", peak)
-    rows.set(xscale="log", xlabel="rows of MNIST")
+    rows.set(xscale="log", xlabel="rows of MNIST, 784-200-50-10, batch 128")
     times(density, points, "density", peak)
-    density.set(xlabel="share of the input that is not zero")
+    density.set(xlabel="share of the input that is not zero, 784-200-50-10, batch 128")
+    for ax, sweep in (hidden, "hidden, MNIST"), (batch, "batch"), (rows, "rows"):
+        values = [point["value"] for point in points if point["sweep"] == sweep]
+        ax.set_xticks(values, [f"{value:,}" for value in values])
+        ax.xaxis.set_minor_locator(NullLocator())
     for ax in (hidden, batch, rows, density):
         if ax.lines:
-            ax.legend(fontsize=7)
+            ax.legend(fontsize=7, framealpha=0.5)
     figure.savefig(path, dpi=120)
     return True
 
@@ -82,7 +90,8 @@ def times(ax: Axes, points: list[dict[str, Any]], sweep: str, peak: float) -> No
     found = series(points, sweep)
     for name, line in found.items():
         y = [1e6 * time / point["rows"] for _, point, time in line]
-        ax.plot([value for value, *_ in line], y, marker="o", markersize=3, label=name)
+        style = ":" if name == "auto" else "-"  # it lies on the better of the others
+        ax.plot([value for value, *_ in line], y, style, marker="o", markersize=3, label=name)
     if found:
         line = next(iter(found.values()))
         y = [point["flops"] / peak / 1e3 / point["rows"] for _, point, _ in line]

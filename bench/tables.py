@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.verdicts import Verdict
+from fastfc.progress import wrapped
 
 WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
 QUIET = 0.3  # cores that others may use before the report says so
@@ -47,7 +48,7 @@ def terminal(row: dict[str, Any]) -> str:
     for verdict in (Verdict(**v) for v in row["verdicts"]):
         lines.append(f"  >  {verdict.claim[:CLAIM]:{CLAIM}} {amount(verdict):>10} {verdict.word}")
         if verdict.note:
-            lines.append(f"       {verdict.note}"[:WIDTH])
+            lines.append(wrapped(verdict.note, 7 * " ", 7 * " "))
     return "\n".join(lines)
 
 

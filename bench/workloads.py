@@ -208,9 +208,9 @@ RECIPES = {"97.06 %": ("fast-97", 0.9706), "98.0 %": ("fast-98", 0.98), "99.0 %"
 
 # Row 12: one option varies, the others are row 1's (the widths: 784-h-h-10).
 GROWTH_ROWS = (6_000, 60_000, 600_000)
-GROWTH_HIDDEN = (50, 100, 200, 512, 1024, 2048, 4096)
+GROWTH_HIDDEN = (50, 200, 512, 1024, 2048, 4096)
 GROWTH_BATCH = (1, 8, 32, 128, 512, 2048, 8192)
-GROWTH_DENSITY = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+GROWTH_DENSITY = (0.02, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
 
 def select(numbers: str | None) -> tuple[Row, ...]:

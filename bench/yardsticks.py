@@ -15,6 +15,7 @@ from typing import Any
 from bench import machine
 from bench.workers import ROOT, environment, peers_python
 from bench.workloads import Workload
+from fastfc import info
 
 # Arguments: library, threads, sizes, repeats. Prints GFLOP/s for float32 and float64.
 SCRIPT = """
@@ -53,7 +54,7 @@ print(json.dumps(best))
 def candidates() -> Iterable[tuple[str, str, dict[str, str]]]:
     """(name, library, variables) of everything that may give the peak here."""
     yield "NumPy", "numpy", {}
-    if "avx512f" in machine.cpu_flags():
+    if "avx512f" in info.simd():
         yield "NumPy, OPENBLAS_CORETYPE=SkylakeX", "numpy", {"OPENBLAS_CORETYPE": "SkylakeX"}
     if peers_python():
         yield "PyTorch", "torch", {}

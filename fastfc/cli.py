@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from fastfc import commands
 from fastfc.errors import FastFCError
+from fastfc.progress import wrapped
 
 ERROR = 2
 DATA = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (default: mnist, else digits)"
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
         return 1
     except (FastFCError, OSError) as error:
-        print(f"fastfc: error: {_one_line(error)}", file=sys.stderr)
+        print(_error(_one_line(error)), file=sys.stderr)
         return ERROR
     return code or 0
 
@@ -47,15 +48,15 @@ class Command(NamedTuple):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(ERROR, f"fastfc: error: {message} (see {self.prog} --help)\n")
+        self.exit(ERROR, _error(f"{message} (see {self.prog} --help)") + "\n")
 
 
 def _parser(arguments: Sequence[str]) -> _Parser:
     parser = _Parser(prog="fastfc", description="Train a fully connected network on a CPU.", allow_abbrev=False)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     named = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        one = named.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        one = named.add_parser(name, help=command.help, description=f"{command.help.capitalize()}.", allow_abbrev=False)
         one.set_defaults(run=command.run)
         if name in arguments:
             command.fill(one)
@@ -72,9 +73,10 @@ class _Version(argparse.Action):
 
 def _fill_train(parser: argparse.ArgumentParser) -> None:
     from fastfc.options import add_settings
+    from fastfc.recipes import RECIPES
 
     _add_data(parser)
-    parser.add_argument("--recipe", metavar="NAME", help="start from these settings instead of the defaults")
+    parser.add_argument("--recipe", metavar="NAME", help=f"start from these settings: {', '.join(RECIPES)}")
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
     _add_run(parser)
     parser.add_argument("--max-seconds", type=float, metavar="S", help="stop after so many seconds of training")
@@ -93,7 +95,7 @@ def _fill_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, each of one digit")
     parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy on, instead of images")
     parser.add_argument(
-        "--ink", default="auto", metavar="NAME", help="dark, light or auto: the digit's (default: auto)"
+        "--ink", default="auto", metavar="NAME", help="of the digit: dark, light, or auto to find out (default: auto)"
     )
     parser.add_argument("--show", action="store_true", help="draw each image as the network sees it")
 
@@ -102,7 +104,8 @@ def _fill_compare(parser: argparse.ArgumentParser) -> None:
     from fastfc.options import add_settings
 
     _add_data(parser)
-    parser.add_argument("--backends", default="numpy,numba", metavar="NAMES", help="default: numpy,numba")
+    names = "numpy,numba"
+    parser.add_argument("--backends", default=names, metavar="NAMES", help=f"the first is the base (default: {names})")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
     _add_run(parser)
     _add_json(parser)
@@ -115,7 +118,11 @@ def _fill_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_reproduce(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="*", help="recipes to run (default: all of the reports)")
+    from fastfc.recipes import RECIPES
+
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help=f"of {', '.join(RECIPES)} (default: all of the reports)"
+    )
     parser.add_argument("--data", metavar="DATA", help=DATA)
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
     _add_run(parser)
@@ -148,16 +155,22 @@ COMMANDS = {
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help=DATA)
-    parser.add_argument("--test-data", metavar="DATA", help="test on this: its test set, where it has one")
+    parser.add_argument("--test-data", metavar="DATA", help="test on this data: on its test set, where it has one")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, metavar="N", help="default: one a core")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers (default: 0)")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result to FILE")
+
+
+def _error(message: str) -> str:
+    """One line, for whatever reads it; on a terminal, which would break it anywhere, broken between words."""
+    line = f"fastfc: error: {message}"
+    return wrapped(line) if sys.stderr is not None and sys.stderr.isatty() else line
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
-import textwrap
 import timeit
 from collections.abc import Callable
 from math import isqrt
@@ -14,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastfc.errors import invalid
+from fastfc.progress import announce, counted, wrapped
 
 if TYPE_CHECKING:
     from fastfc.data import Dataset
     from fastfc.network import Network
     from fastfc.train import TrainResult
 
-WIDTH = 80
 INTERRUPTED = 130
 MODEL, HISTORY, CURVES = "model.safetensors", "history.json", "training.png"
 LOSS_LABELS = {
@@ -39,14 +37,8 @@ def train(options: argparse.Namespace) -> int:
     result = fastfc.train(
         options.data,
         _test_data(options),
-        recipe=options.recipe,
-        backend=options.backend,
-        threads=options.threads,
-        seed=options.seed,
-        max_seconds=options.max_seconds,
-        checkpoint=options.checkpoint,
-        every=options.every,
         progress=True,
+        **_chosen(options, "recipe", "backend", "threads", "seed", "max_seconds", "checkpoint", "every"),
         **settings,
     )
     _print_result(result)
@@ -60,13 +52,14 @@ def train(options: argparse.Namespace) -> int:
 def _print_result(result: TrainResult) -> None:
     model = result.model
     layers = "-".join(map(str, model.layers))
-    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
-    _print(f"{layers}, {model.loss}; {result.backend}, {result.dtype}, {threads}, {result.input_kernel} first layer")
-    times = f"trained in {result.train_seconds:.2f} s, compiled in {result.compile_seconds:.2f} s"
+    how = f"{result.backend}, {result.dtype}, {counted(result.threads, 'thread')}, {result.input_kernel} first layer"
+    print(wrapped(f"{layers}, {model.loss}; {how}"))
+    times = f"trained in {result.train_seconds:.2f} s, kernels ready in {result.compile_seconds:.2f} s"
     accuracy = result.test_accuracy
-    _print(times if accuracy is None else f"{times}; test accuracy {100 * accuracy:.2f} %")
+    print(wrapped(times if accuracy is None else f"{times}; test accuracy {100 * accuracy:.2f} %"))
     if result.interrupted:
-        _print(f"stopped early: the model is that of {len(result.history)} epochs and what was begun of the next")
+        epochs = counted(len(result.history), "epoch")
+        print(wrapped(f"stopped early: the model is that of {epochs} and what was begun of the next"))
 
 
 def _write_run(result: TrainResult, folder: Path) -> None:
@@ -101,7 +94,8 @@ def predict(options: argparse.Namespace) -> None:
         data = _load(options.data)
         X, y, part = _held_out(data)
         accuracy = model.score(X, y)
-        _print(f"{data.name}: {part} accuracy {100 * accuracy:.2f} % ({round(accuracy * len(X)):,} of {len(X):,})")
+        share = f"{100 * accuracy:.2f} % ({round(accuracy * len(X)):,} of {len(X):,})"
+        print(wrapped(f"{data.name}: {part} accuracy {share}"))
         return
     from fastfc.images import prepare
 
@@ -139,9 +133,7 @@ def compare(options: argparse.Namespace) -> None:
         data=_load(options.data),
         test_data=_test_data(options),
         backends=tuple(options.backends.split(",")),
-        repeats=options.repeats,
-        threads=options.threads,
-        seed=options.seed,
+        **_chosen(options, "repeats", "threads", "seed"),
         **settings,
     )
     print(comparison)
@@ -163,7 +155,7 @@ def info(options: argparse.Namespace) -> None:
     rows["data"] = machine.default_data()
     rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
     for name, text in rows.items():
-        _print(text, f"{name:10}", 10 * " ")
+        print(wrapped(text, f"{name:10}", 10 * " "))
 
 
 def warmup(options: argparse.Namespace) -> None:
@@ -180,22 +172,13 @@ def warmup(options: argparse.Namespace) -> None:
         seconds += fastfc.train(data, data, hidden=(4,), epochs=1, dtype=dtype).compile_seconds
     folder = cache_folder()
     kept = f"kept in {folder}" if folder else "but not kept: no folder can be written"
-    _print(f"kernels ready in {seconds:.1f} s, {kept}")
+    print(wrapped(f"kernels ready in {seconds:.1f} s, {kept}"))
 
 
 def reproduce(options: argparse.Namespace) -> None:
     from fastfc.reproduce import reproduce as run
 
-    run(
-        options.names,
-        backend=options.backend,
-        out=options.out,
-        data=options.data,
-        epochs=options.epochs,
-        threads=options.threads,
-        seed=options.seed,
-        verbose=options.verbose,
-    )
+    run(options.names, **_chosen(options, "backend", "out", "data", "epochs", "threads", "seed", "verbose"))
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -203,7 +186,7 @@ def bench(options: argparse.Namespace) -> None:
 
     import fastfc
 
-    chosen = {"threads": options.threads, "seed": options.seed}
+    chosen = _chosen(options, "threads", "seed")
     data = _load(options.data)
     rng = np.random.default_rng(options.seed)
     dense = rng.standard_normal(data.X.shape, dtype=np.float32), data.y
@@ -237,7 +220,7 @@ def plot(options: argparse.Namespace) -> None:
         pictures["weights.png"] = lambda: plots.first_layer(model, title="first-layer weights")
     source = options.data or {"generated digits": "digits", "arrays": None}.get(content["data"], content["data"])
     if source is None:
-        _print("no samples.png, confusion.png: trained on arrays; --data names the data to draw")
+        print(wrapped("no samples.png, confusion.png: trained on arrays; --data names the data to draw"))
     elif model.loss != "mse":
         pictures.update(_prediction_pictures(model, _load(source)))
     for name, draw in pictures.items():
@@ -275,12 +258,15 @@ def _read_history(path: Path) -> dict[str, Any]:
     return content
 
 
+def _chosen(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}
+
+
 def _load(name: str | None) -> Dataset:
     from fastfc.data import load_data
 
     data = load_data(name)
-    if data.notice:
-        print(f"fastfc: {data.notice}", file=sys.stderr)
+    announce(data.notice)
     return data
 
 
@@ -308,9 +294,3 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     from fastfc.files import atomic_write
 
     atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def _print(text: str, first: str = "", rest: str = "  ") -> None:
-    """`text` in lines of less than 80 columns, that begin with `first` and `rest`."""
-    wrapper = textwrap.TextWrapper(WIDTH - 1, first, rest, break_on_hyphens=False, break_long_words=False)
-    print(wrapper.fill(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +27,17 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """As the maker calls it, such as "AMD EPYC 9654"; the architecture where the system does not say."""
+    """As the maker calls it, such as "AMD EPYC 9654", with family and model where it has no number; the architecture
+    where the system does not say."""
     try:
         if sys.platform == "linux":
-            for line in Path("/proc/cpuinfo").read_text().splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+            first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+            found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", first, re.MULTILINE))
+            name = found.get("model name", "")
+            if name and not any(c.isdigit() for c in name) and "cpu family" in found:
+                name += f" (family {found['cpu family']}, model {found.get('model')})"
+            if name:
+                return name
         if sys.platform == "darwin":
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
             return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
@@ -75,9 +81,10 @@ def default_data() -> str:
     from fastfc.data import cache, mnist
 
     chosen = os.environ.get("FASTFC_DATA_DIR")
+    folder = Path(chosen) if chosen else cache.folder("mnist")
+    whole = folder is not None and all(mnist.find(folder, file) for file in mnist.SHAPES)
     if chosen:
-        return f"MNIST in {chosen} (FASTFC_DATA_DIR)"
-    folder = cache.folder("mnist")
-    if folder and all((folder / f"{file}.gz").is_file() for file in mnist.SHAPES):
+        return f"{'MNIST' if whole else 'none: no MNIST'} in {chosen} (FASTFC_DATA_DIR)"
+    if whole:
         return f"MNIST in {folder}"
     return "MNIST if it can be downloaded, else generated digits (FASTFC_DATA_DIR is not set)"

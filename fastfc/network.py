@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fastfc.backend import BACKENDS, available_threads, blas_threads, load_backend
 from fastfc.errors import InvalidType, invalid
-from fastfc.initializers import initialize
+from fastfc.initializers import check_init, initialize
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan, momentum_rule
 from fastfc.settings import Init, Settings, number, one_of, sizes, whole
 from fastfc.validation import as_array, check_inputs, check_targets
@@ -75,9 +75,12 @@ class Network:
         self.dtype, self.scale, self.backend = np.dtype(settings.dtype), float(scale), backend
         self.image_shape = None if image_shape is None else self._checked_image_shape(image_shape)
         whole("seed", seed, 0)
-        self.weights, self.biases = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))
-        if weights is not None:
+        check_init(init)
+        if weights is None:
+            self.weights, self.biases = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))
+        else:
             self.weights = self._checked("weights", weights)
+            self.biases = [np.zeros(size, self.dtype) for size in self.layers[1:]]
         if biases is not None:
             self.biases = self._checked("biases", biases)
         self._used: tuple[tuple[np.ndarray, ...], dict[int, list[Any]]]

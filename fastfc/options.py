@@ -57,9 +57,11 @@ def share(text: str) -> float | None:
 
 OPTIONS = {
     "hidden": Option(sizes, "N,N,...", "sizes of the hidden layers; none for a linear model"),
-    "activation": Option(names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or each"),
+    "activation": Option(
+        names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or one for each"
+    ),
     "loss": Option(str, "NAME", ", ".join(settings.LOSSES)),
-    "output_activation": Option(str, "NAME", "of the last layer, with the loss mse"),
+    "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse"),
     "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the labels"),
     "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
     "optimizer": Option(str, "NAME", "sgd"),
@@ -69,15 +71,15 @@ OPTIONS = {
     "schedule": Option(str, "NAME", ", ".join(settings.SCHEDULES)),
     "weight_decay": Option(float, "L", "factor of the L2 penalty L/2 sum(w^2) on weights"),
     "label_smoothing": Option(float, "E", "share of each target that is spread over all classes"),
-    "grad_reduction": Option(str, "NAME", "over the batch: " + ", ".join(settings.REDUCTIONS)),
+    "grad_reduction": Option(str, "NAME", "of the gradients of a batch: " + ", ".join(settings.REDUCTIONS)),
     "batch_size": Option(whole_or("all"), "N", "samples a step; all: the whole set"),
     "epochs": Option(int, "N", "passes through the training set"),
     "shuffle": Option(bool, "", "a new order of the samples in each epoch"),
     "augment": Option(whole_or("none"), "PIXELS", "shift each image by up to PIXELS, anew in each epoch"),
     "hardest": Option(share, "SHARE", "train after the first epoch on the samples of the largest losses only; all: on all"),
-    "scale": Option(scale, "FACTOR", "of uint8 input; other input is used as it is"),
+    "scale": Option(scale, "FACTOR", "factor of uint8 input; other input is used as it is"),
     "dtype": Option(str, "NAME", ", ".join(settings.DTYPES)),
-    "input_kernel": Option(str, "NAME", "of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
+    "input_kernel": Option(str, "NAME", "kernel of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
 }
 WORDS_FOR_NONE = {"outputs": "auto", "batch_size": "all", "augment": "none", "hardest": "all", "scale": "1/255"}
 

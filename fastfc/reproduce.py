@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from fastfc.data import Dataset, load_data
 from fastfc.errors import DataError, FastFCError, InvalidType, invalid
+from fastfc.progress import announce, counted, wrapped
 from fastfc.recipes import REPORTED, Recipe, get_recipe
 from fastfc.results import TrainResult
 from fastfc.settings import whole
@@ -32,7 +32,6 @@ RESULTS, REPORT = "reproduce.json", "report.html"
 OWN_IMAGE = "003-own-image"
 BATCHES, SAMPLES = 10, 1280  # between two progress lines: so many batches, or samples where the batches are small
 SKIPPED = 10  # epochs from one printed accuracy to the next
-WIDTH = 79
 COLUMNS = 10  # values in a line
 
 
@@ -144,8 +143,7 @@ def reproduce(
     folder = None if out is None else Path(out)
     dataset = load_data(data)
     _check(recipes, folder, dataset)
-    if dataset.notice:
-        print(f"fastfc: {dataset.notice}", file=sys.stderr)
+    announce(dataset.notice)
     how = {"backend": backend, "threads": threads, "seed": seed}
     start = time.perf_counter()
     runs = [_run(recipe, dataset, epochs, how, drawings, verbose) for recipe in recipes]
@@ -176,7 +174,7 @@ def _check(recipes: Sequence[Recipe], folder: Path | None, dataset: Dataset) -> 
 def _run(
     recipe: Recipe, dataset: Dataset, epochs: int | None, how: dict[str, Any], drawings: int, verbose: bool
 ) -> Reproduction:
-    print(textwrap.fill(f"{recipe.name}: {recipe.title}", WIDTH, subsequent_indent="  "), flush=True)
+    print(wrapped(f"{recipe.name}: {recipe.title}"), flush=True)
     selected = recipe.select(dataset)
     on_steps, steps_a_call = _progress(recipe, len(selected.y)) if verbose else (None, None)
     settings: Any = asdict(recipe.settings)
@@ -251,7 +249,7 @@ def _summary(run: Reproduction) -> list[str]:
     if "accuracy" in run.recipe.reported and run.test_accuracy is not None:
         values = [_percent(record.test_accuracy) for record in run.result.history[::SKIPPED]]
         text = f"test accuracy every {SKIPPED} epochs (%): " + " ".join(values)
-        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+        lines.append(wrapped(text, "  ", "    "))
     testing = "" if run.test_seconds is None else f", testing time {run.test_seconds:.4f} s"
     where = " (on all samples)" if run.recipe.time_all else ""
     return [*lines, f"  training time {run.train_seconds:.3f} s{where}{testing}"]
@@ -283,10 +281,8 @@ def table(runs: Sequence[Reproduction]) -> str:
             f"{_seconds(reported.get('train_seconds')):>11}{run.train_seconds:8.2f}{_times(run.speed_up):>8}"
         )
     if any(run.epochs < run.recipe.settings.epochs for run in runs):
-        lines += [
-            "",
-            f"Shortened to at most {max(run.epochs for run in runs)} epochs; the reported times are of all epochs.",
-        ]
+        most = counted(max(run.epochs for run in runs), "epoch")
+        lines += ["", f"Shortened to at most {most}; the reported times are of all epochs."]
     for run in runs:
         lines += ["", *_trajectory(run)]
     return "\n".join(lines)
@@ -307,7 +303,8 @@ def _trajectory(run: Reproduction) -> list[str]:
         accuracy = [record.test_accuracy for record in run.result.history]
         return [f"{name}: test accuracy (%) by epoch", *_points(reported["accuracy"], accuracy, _percent)]
     what = "mean squared error" if run.recipe.settings.loss == "mse" else "loss"
-    lines = [f"{name}: {what} {run.loss[0]:.4f} in epoch 1, {run.loss[-1]:.4f} in epoch {len(run.loss)}"]
+    ends = dict.fromkeys((1, len(run.loss)))
+    lines = [f"{name}: {what} " + ", ".join(f"{run.loss[epoch - 1]:.4f} in epoch {epoch}" for epoch in ends)]
     return [*lines, f"{'':{len(name) + 2}}{_own_image_line(run.own_images)}"] if run.own_images else lines
 
 

@@ -89,14 +89,15 @@ def train(
     run = _Run(chosen, dataset, backend, threads, int(seed), network)
     with ExitStack() as stack:
         if progress:
-            from fastfc.progress import Progress
+            from fastfc.progress import Progress, announce
 
-            if dataset.notice:
-                print(dataset.notice)
+            announce(dataset.notice)
             bar = stack.enter_context(Progress(chosen.epochs, run.n, run.later))
             on_epoch, on_steps = _both(bar.on_epoch, on_epoch), _both(bar.on_steps, on_steps)
         stack.enter_context(blas_threads(backend, threads))
         run.prepare(checkpoint)
+        if progress and run.first_epoch > 1:
+            bar.say(f"the checkpoint has {run.first_epoch - 1} of {chosen.epochs} epochs")
         stack.callback(run.trainer.close)
         interrupts = stack.enter_context(deferred_interrupts())
         run.epochs(on_epoch, on_steps, steps_a_call, max_seconds, checkpoint, every, interrupts)
@@ -127,20 +128,22 @@ class _Run:
         scale = PIXEL if settings.scale is None else settings.scale
         check_init(settings.init)
         check_shifts(settings.augment, data.image_shape, self.X)
+        layers = (features, *settings.hidden, outputs)
+        weights, biases = (
+            (network.weights, network.biases) if network else initialize(layers, settings.init, dtype, self.rng)
+        )
         self.model = Network(
-            (features, *settings.hidden, outputs),
+            layers,
             activation=settings.activations,
             loss=loss,
             output_activation=settings.output_activation,
-            weights=network.weights if network else None,
-            biases=network.biases if network else None,
+            weights=weights,
+            biases=biases,
             dtype=settings.dtype,
             scale=scale if network is None or settings.scale is not None else network.scale,
             image_shape=data.image_shape,
             backend=backend,
         )
-        if network is None:
-            self.model.weights, self.model.biases = initialize(self.model.layers, settings.init, dtype, self.rng)
         self.settings = settings
         self.batch_size = min(settings.batch_size or self.n, self.n)
         self.later = self.n if settings.hardest is None else math.ceil(settings.hardest * self.n)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ BACKENDS = ("numpy", "numba")
 SMALL: dict[str, Any] = {"hidden": (8,), "batch_size": 32, "epochs": 2, "dtype": "float64"}
 # Enough work in a step that several threads are used.
 BUSY: dict[str, Any] = {"hidden": (64, 40), "batch_size": 96, "epochs": 2, "dtype": "float64", "momentum": 0.8}
+# A network as model files and checkpoints describe it.
+DESCRIBED: dict[str, Any] = {
+    "layers": (3, 2, 4),
+    "activations": ("tanh",),
+    "loss": "mse",
+    "output_activation": "sigmoid",
+    "scale": 0.25,
+    "dtype": "float32",
+    "image_shape": (1, 3),
+}
 
 
 def blobs(n: int = 100, features: int = 20, classes: int = 3, dtype: str = "float64", seed: int = 0) -> tuple[Any, Any]:
@@ -36,6 +47,13 @@ def images(n: int = 90, side: int = 6, seed: int = 0) -> tuple[Any, Any]:
     X, y = np.zeros((n, side, side), np.uint8), np.arange(n) % 3
     X[np.arange(n), y + 1] = rng.integers(1, 256, (n, side))
     return X, y
+
+
+def parameters(layers: tuple[int, ...], dtype: str, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Random weights (fan_in, fan_out) and biases (fan_out,)."""
+    rng = np.random.default_rng(seed)
+    weights = [rng.standard_normal(shape).astype(dtype) for shape in pairwise(layers)]
+    return weights, [rng.standard_normal(size).astype(dtype) for size in layers[1:]]
 
 
 def digest(model: Network) -> str:

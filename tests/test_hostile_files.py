@@ -21,24 +21,10 @@ from fastfc.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
 from fastfc.errors import ModelFileError
 from fastfc.modelfile import read_parameters, save_parameters
 from tests.promises import Cases
+from tests.small import DESCRIBED, parameters
 
 pytestmark = pytest.mark.promise(3)
 Header = dict[str, Any]
-SMALL = {
-    "layers": (3, 2, 4),
-    "activations": ("tanh",),
-    "loss": "mse",
-    "output_activation": "sigmoid",
-    "scale": 0.25,
-    "dtype": "float32",
-    "image_shape": (1, 3),
-}
-
-
-def parameters(layers: tuple[int, ...], dtype: str, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    weights = [rng.standard_normal(shape).astype(dtype) for shape in pairwise(layers)]
-    return weights, [rng.standard_normal(size).astype(dtype) for size in layers[1:]]
 
 
 def encoded(header: Header | bytes, data: bytes, length: int | None = None) -> bytes:
@@ -70,7 +56,7 @@ def signed(header: Header, description: Header, data: bytes) -> bytes:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "m.safetensors"
-    save_parameters(path, SMALL, *parameters((3, 2, 4), "float32"))
+    save_parameters(path, DESCRIBED, *parameters((3, 2, 4), "float32"))
     return path
 
 
@@ -80,7 +66,7 @@ def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
         "weights.0": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
         "biases.0": {"shape": [1], "dtype": "F32", "data_offsets": [8, 12]},
     }
-    description = {**SMALL, "layers": [2, 1], "activations": [], "image_shape": None}
+    description = {**DESCRIBED, "layers": [2, 1], "activations": [], "image_shape": None}
     description |= {"format": "fastfc", "version": "1"}
     (tmp_path / "m").write_bytes(signed(header, description, data))
     found, weights, biases = read_parameters(tmp_path / "m")

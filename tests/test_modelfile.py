@@ -11,7 +11,6 @@ import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,9 @@ from fastfc.data import load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
 from fastfc.modelfile import read_parameters, save_parameters
 
+from tests.small import DESCRIBED, parameters
+
 hostile = pytest.mark.promise(3)
-SMALL = {
-    "layers": (3, 2, 4),
-    "activations": ("tanh",),
-    "loss": "mse",
-    "output_activation": "sigmoid",
-    "scale": 0.25,
-    "dtype": "float32",
-    "image_shape": (1, 3),
-}
-
-
-def parameters(layers: tuple[int, ...], dtype: str, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    weights = [rng.standard_normal(shape).astype(dtype) for shape in pairwise(layers)]
-    return weights, [rng.standard_normal(size).astype(dtype) for size in layers[1:]]
 
 
 def identical(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
@@ -54,7 +40,7 @@ def identical(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "m.safetensors"
-    save_parameters(path, SMALL, *parameters((3, 2, 4), "float32"))
+    save_parameters(path, DESCRIBED, *parameters((3, 2, 4), "float32"))
     return path
 
 
@@ -64,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", [(1, 1), (784, 10), (7, 5, 3), (5, 1, 1, 2), (2,) * 13])
 def test_parameters_come_back_bit_for_bit(tmp_path: Path, layers: tuple[int, ...], dtype: str) -> None:
-    description = {**SMALL, "layers": layers, "dtype": dtype, "image_shape": None}
+    description = {**DESCRIBED, "layers": layers, "dtype": dtype, "image_shape": None}
     description["activations"] = ("relu", "tanh", "sigmoid", "identity", *["relu"] * 7)[: len(layers) - 2]
     weights, biases = parameters(layers, dtype)
     info = np.finfo(dtype)
@@ -82,7 +68,7 @@ def test_parameters_come_back_bit_for_bit(tmp_path: Path, layers: tuple[int, ...
     ("loss", "output"), [("softmax_ce", "identity"), ("sigmoid_bce", "identity"), ("mse", "identity"), ("mse", "relu")]
 )
 def test_descriptions_come_back(path: Path, loss: str, output: str, scale: float) -> None:
-    description = {**SMALL, "loss": loss, "output_activation": output, "scale": scale}
+    description = {**DESCRIBED, "loss": loss, "output_activation": output, "scale": scale}
     save_parameters(path, description, *parameters((3, 2, 4), "float32"))
     assert read_parameters(path)[0] == description
 
@@ -101,7 +87,7 @@ def test_any_memory_layout_is_saved_and_not_changed(tmp_path: Path, layout: str)
     weights, biases = parameters((3, 2, 4), "float32")
     given = [LAYOUTS[layout](array) for array in weights + biases]
     before = [array.tobytes() for array in given]
-    save_parameters(tmp_path / "m", SMALL, given[:2], given[2:])
+    save_parameters(tmp_path / "m", DESCRIBED, given[:2], given[2:])
     _, found_weights, found_biases = read_parameters(tmp_path / "m")
     assert identical(found_weights, weights) and identical(found_biases, biases)
     assert [array.tobytes() for array in given] == before
@@ -141,7 +127,7 @@ def test_the_file_is_what_safetensors_reads(path: Path) -> None:
 def test_equal_networks_give_equal_bytes(path: Path) -> None:
     files = []
     for _ in range(8):
-        save_parameters(path, dict(reversed(SMALL.items())), *parameters((3, 2, 4), "float32"))
+        save_parameters(path, dict(reversed(DESCRIBED.items())), *parameters((3, 2, 4), "float32"))
         files.append(path.read_bytes())
     assert len(set(files)) == 1
 
@@ -181,7 +167,7 @@ def test_neither_module_imports_safetensors_before_it_is_needed() -> None:
 def test_a_wrong_description_is_not_saved(path: Path, change: dict[str, Any], message: str) -> None:
     before = path.read_bytes()
     with pytest.raises((InvalidArgument, InvalidType), match=f"^{message}"):
-        save_parameters(path, {**SMALL, **change}, *parameters((3, 2, 4), "float32"))
+        save_parameters(path, {**DESCRIBED, **change}, *parameters((3, 2, 4), "float32"))
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 
@@ -189,18 +175,18 @@ def test_wrong_arrays_are_not_saved(path: Path) -> None:
     before = path.read_bytes()
     weights, biases = parameters((3, 2, 4), "float32")
     with pytest.raises(InvalidArgument, match=r"^weights: given 1 arrays, expected 2"):
-        save_parameters(path, SMALL, weights[:1], biases)
+        save_parameters(path, DESCRIBED, weights[:1], biases)
     with pytest.raises(InvalidType, match=r"^biases\[0\]: given list, expected a numpy array"):
-        save_parameters(path, SMALL, weights, [[1.0, 2.0], biases[1]])  # type: ignore[list-item]
+        save_parameters(path, DESCRIBED, weights, [[1.0, 2.0], biases[1]])  # type: ignore[list-item]
     for value in (np.nan, np.inf, -np.inf):
         biases[1][2] = value
         with pytest.raises(InvalidArgument, match=r"^biases\[1\]: given NaN or infinity among its numbers"):
-            save_parameters(path, SMALL, weights, biases)
+            save_parameters(path, DESCRIBED, weights, biases)
     assert path.read_bytes() == before
 
 
 def test_the_largest_number_of_layers_is_saved_and_read(tmp_path: Path) -> None:
-    description = {**SMALL, "layers": (1,) * 1000, "activations": ("identity",) * 998, "image_shape": None}
+    description = {**DESCRIBED, "layers": (1,) * 1000, "activations": ("identity",) * 998, "image_shape": None}
     save_parameters(tmp_path / "m", description, *parameters((1,) * 1000, "float32"))
     assert read_parameters(tmp_path / "m")[0] == description
 
@@ -238,12 +224,19 @@ def peak(call: Callable[[], Any]) -> int:
 @hostile
 def test_reading_takes_less_than_twice_the_file(tmp_path: Path) -> None:
     layers = (784, 1000, 500)
-    description = {**SMALL, "layers": layers, "image_shape": None, "dtype": "float64"}
+    description = {**DESCRIBED, "layers": layers, "image_shape": None, "dtype": "float64"}
     weights, biases = parameters(layers, "float64")
     size = sum(array.nbytes for array in weights + biases)
     assert size > 10**7
     assert peak(lambda: save_parameters(tmp_path / "m", description, weights, biases)) < 1.5 * size
     assert peak(lambda: read_parameters(tmp_path / "m")) < 1.5 * size
+
+
+def test_loading_takes_the_parameters_twice(tmp_path: Path) -> None:
+    """As they are read, and as the network holds them; no random ones before that."""
+    layers = (784, 2000, 500)
+    fastfc.Network(layers).save(tmp_path / "m")
+    assert peak(lambda: fastfc.load(tmp_path / "m")) < 2.5 * (tmp_path / "m").stat().st_size
 
 
 @hostile

@@ -112,7 +112,7 @@ def read_folder(folder: Path, what: str = "data") -> list[Bytes]:
 
     Images have three dimensions and labels one, of any size. Raises DataError when a file is missing or malformed.
     """
-    paths = {file: _find(folder, file) for file in SHAPES}
+    paths = {file: find(folder, file) for file in SHAPES}
     missing = [file for file, path in paths.items() if path is None]
     if missing:
         raise DataError(
@@ -122,7 +122,8 @@ def read_folder(folder: Path, what: str = "data") -> list[Bytes]:
     return [read_idx(path, ndim=len(SHAPES[file])) for file, path in paths.items() if path is not None]
 
 
-def _find(folder: Path, file: str) -> Path | None:
+def find(folder: Path, file: str) -> Path | None:
+    """One of the four files, plain or as .gz."""
     names = (name + end for name in (file, file.replace("-idx", ".idx")) for end in ("", ".gz"))
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
@@ -187,8 +188,9 @@ def _from_mirrors(
 
 
 def _cannot_have(name: str, reason: str) -> DownloadError:
-    folder = "a folder" if name == "mnist" else f"the subfolder {name} of a folder"
+    folder = "FOLDER" if name == "mnist" else f"FOLDER/{name}"
     return DownloadError(
-        f"{SOURCES[name].title} cannot be downloaded ({reason}); put {', '.join(f'{file}.gz' for file in SHAPES)} from "
-        f"{SOURCES[name].mirrors[0]} into {folder} and name the folder in FASTFC_DATA_DIR"
+        f"{SOURCES[name].title} cannot be downloaded ({reason}). To use it, put "
+        f"{', '.join(f'{file}.gz' for file in SHAPES)} from {SOURCES[name].mirrors[0]} into {folder} and set "
+        "FASTFC_DATA_DIR=FOLDER"
     )
