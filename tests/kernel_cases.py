@@ -22,7 +22,6 @@ Arguments = dict[str, Any]
 BACKENDS = ("reference", "fused")
 DTYPES = ("float32", "float64")
 EPSILONS = 64  # rounding errors allowed, relative to the largest element
-LEAST_FEATURES = 16  # of the sparse first layer
 
 # (batch, fan_in, fan_out)
 SIZES = {
@@ -196,7 +195,6 @@ def _codes(kind: str, draw: Draw, batch: int, fan_in: int) -> Arguments:
 
 
 def _sparse_forward(codes: str, activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
-    fan_in = max(fan_in, LEAST_FEATURES)
     layer = _layer(activation, draw, fan_in, fan_out, batch)
     return {**_codes(codes, draw, batch, fan_in), **layer, "work": None}
 
@@ -204,7 +202,6 @@ def _sparse_forward(codes: str, activation: int, draw: Draw, batch: int, fan_in:
 def _sparse_update(
     codes: str, kind: str, earlier: bool, draw: Draw, batch: int, fan_in: int, fan_out: int
 ) -> Arguments:
-    fan_in = max(fan_in, LEAST_FEATURES)
     given = {**_codes(codes, draw, batch, fan_in), "delta": draw.normal(batch, fan_out)}
     return {**given, **_moved(kind, earlier, draw, fan_in, fan_out), "work": None}
 
@@ -293,8 +290,7 @@ def work(batch: int, fan_in: int, dtype: np.dtype) -> Any:
     listed = sparse.LISTS * batch + vector.VECTOR_BYTES
     memory = {
         "index": np.zeros(max(wide, listed), np.int32),
-        "x": np.zeros((sparse.GROUP, fan_in), dtype),
-        "packed": np.zeros((sparse.GROUP, wide), dtype),
+        "x": np.zeros((sparse.GROUP, wide), dtype),
         "listed": np.zeros((listed, sparse.GROUP), dtype),
         "packed_words": np.zeros(listed, np.uint32),
         "words": np.zeros((sparse.PANEL // sparse.GROUP, batch + vector.VECTOR_BYTES), np.uint32),

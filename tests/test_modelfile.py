@@ -23,7 +23,6 @@ from fastfc.checkpoint import FILE_NAME, read_checkpoint
 from fastfc.data import load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
 from fastfc.modelfile import read_parameters, save_parameters
-
 from tests.small import DESCRIBED, parameters
 
 hostile = pytest.mark.promise(3)

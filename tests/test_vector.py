@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fastfc.kernels.fused import dense, packing, parallel, vector
-from fastfc.kernels.fused.jit import inline
+from fastfc.kernels.fused.jit import OPTIONS
 from tests import uncompiled
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +28,40 @@ def whole_numbers(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.integers(-20, 21, shape)
 
 
+compile_alone = numba.njit(**OPTIONS)
+
+
+# What kernels are made of, each compiled into a function that Python can call.
+@compile_alone
+def transpose_words(codes, i, j, out):  # type: ignore[no-untyped-def]
+    packing.transpose_words(codes, i, j, out)
+
+
+@compile_alone
+def pack_words(words, g, i, index, packed, count):  # type: ignore[no-untyped-def]
+    return packing.pack_words(words, g, i, index, packed, count)
+
+
+@compile_alone
+def pack_four(codes, i, j, scale, index, packed, count):  # type: ignore[no-untyped-def]
+    return packing.pack_four(codes, i, j, scale, index, packed, count)
+
+
+@compile_alone
+def list_columns(x, columns, index):  # type: ignore[no-untyped-def]
+    return packing.list_columns(x, columns, index)
+
+
+@compile_alone
+def multiply(A, transposed, B, origin, bias, out):  # type: ignore[no-untyped-def]
+    dense.multiply(A, transposed, B, origin, bias, out)
+
+
+@compile_alone
+def transpose(weights, start, stop, out):  # type: ignore[no-untyped-def]
+    dense.transpose(weights, start, stop, out)
+
+
 @dtypes
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str, transposed: int) -> None:
@@ -38,9 +72,12 @@ def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str,
     ]
     for m, vectors, k in [*shapes, (3, 2, 0)]:
         A, B, out = (whole_numbers(rng, *shape) for shape in ((m, k), (k, vectors * lanes), (m, vectors * lanes)))
-        ours, given = out.astype(dtype), np.ascontiguousarray(A.T if transposed else A, dtype)
-        dense.multiply(given, np.int64(transposed), B.astype(dtype), dense.OUT, ours, ours)
-        np.testing.assert_array_equal(ours, out + A @ B, err_msg=f"{m} rows, {vectors} vectors, {k} terms")
+        given = np.ascontiguousarray(A.T if transposed else A, dtype)
+        bias = whole_numbers(rng, 1, vectors * lanes)
+        for origin, first in ((dense.ZEROS, 0), (dense.BIAS, bias), (dense.OUT, out)):
+            ours = out.astype(dtype)
+            multiply(given, np.int64(transposed), B.astype(dtype), origin, bias.astype(dtype), ours)
+            np.testing.assert_array_equal(ours, first + A @ B, err_msg=f"{m} rows, {vectors} vectors, {k} terms")
 
 
 @dtypes
@@ -50,29 +87,8 @@ def test_a_matrix_is_transposed_in_blocks(dtype: str) -> None:
         room = [-(-n // lanes) * lanes for n in (rows, columns)]
         x, out = np.zeros(room, dtype), np.full(room[::-1], np.nan, dtype)
         x[:rows, :columns] = rng.standard_normal((rows, columns))
-        dense.transpose(x, 0, rows, out)
+        transpose(x, 0, rows, out)
         np.testing.assert_array_equal(out, x.T)
-
-
-# Each instruction that moves data, compiled into a function of its own, and in NumPy.
-@inline
-def transpose_words(codes, i, j, out):  # type: ignore[no-untyped-def]
-    packing.transpose_words(codes, i, j, out)
-
-
-@inline
-def pack_words(words, g, i, index, packed, count):  # type: ignore[no-untyped-def]
-    return packing.pack_words(words, g, i, index, packed, count)
-
-
-@inline
-def pack_four(codes, i, j, scale, index, packed, count):  # type: ignore[no-untyped-def]
-    return packing.pack_four(codes, i, j, scale, index, packed, count)
-
-
-@inline
-def pack_columns(x, index, packed):  # type: ignore[no-untyped-def]
-    return packing.pack_columns(x, index, packed)
 
 
 def same(function: Callable[..., Any], twin: Callable[..., Any], *arguments: Any) -> None:
@@ -96,8 +112,9 @@ def test_instructions_that_pack_do_what_their_twins_do(share: float, dtype: str)
     scale = np.array([0.25], dtype)
     index, packed = np.zeros(room, np.int32), np.zeros((n, room), dtype)
     for columns in (vector.lanes(dtype), vector.lanes(dtype) + 1, 61, 100):
-        x = (rng.standard_normal((n, columns)) * (rng.random((n, columns)) < share)).astype(dtype)
-        same(pack_columns, uncompiled.pack_columns, x, index, packed)
+        x = np.zeros((n, columns + vector.lanes(dtype)), dtype)
+        x[:, :columns] = rng.standard_normal((n, columns)) * (rng.random((n, columns)) < share)
+        same(list_columns, uncompiled.list_columns, x, columns, index)
     words = (rng.integers(1, 1 << 32, (5, 2 * packing.WORDS)) * (rng.random((5, 2 * packing.WORDS)) < share)).astype(
         "u4"
     )
@@ -217,11 +234,14 @@ def test_the_whole_ladder_passes_as_built_for(build: str) -> None:
 )
 def test_vectors_are_those_of_the_cpu_that_is_built_for(cpu: str, width: int, present: str, absent: str) -> None:
     code = """
+import numba
 import numpy as np
 from fastfc.kernels.fused import dense, vector
+from fastfc.kernels.fused.jit import OPTIONS
 a = np.ones((vector.lanes("float32"),) * 2, "float32")
-dense.multiply(a, np.int64(0), a, np.int64(0), a, a.copy())
-print(vector.VECTOR_BYTES, *dense.multiply.inspect_asm().values())
+forward = numba.njit(**OPTIONS)(dense.forward.py_func)
+forward(a, a, a[:1], 0, a.copy())
+print(vector.VECTOR_BYTES, *forward.inspect_asm().values())
 """
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

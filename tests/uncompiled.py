@@ -36,10 +36,10 @@ def view_rows(matrix: np.ndarray, start: int, stop: int) -> np.ndarray:
     return matrix[start:stop]
 
 
-def dense_tile(A, i, transposed, start, stop, B, out, column, rows, vectors):  # type: ignore[no-untyped-def]
+def dense_tile(A, i, transposed, start, stop, B, origin, bias, out, column, rows, vectors):  # type: ignore[no-untyped-def]
     columns = slice(column, column + vectors * lanes(out.dtype))
-    A = A.T if transposed else A
-    out[i : i + rows, columns] += A[i : i + rows, start:stop] @ B[start:stop, columns]
+    A, target = A.T if transposed else A, out[i : i + rows, columns]
+    target[:] = (0, bias[:1, columns], target)[origin] + A[i : i + rows, start:stop] @ B[start:stop, columns]
 
 
 def dense_update_tile(A, i, B, init, every, weights, velocity, rule, column, rows, vectors):  # type: ignore[no-untyped-def]
@@ -48,11 +48,9 @@ def dense_update_tile(A, i, B, init, every, weights, velocity, rule, column, row
     _move(gradient, i, init, every, weights, velocity, rule, columns, rows)
 
 
-def gather_tile(A, transposed, index, count, B, init, every, out, column, vectors):  # type: ignore[no-untyped-def]
+def gather_tile(A, index, count, B, init, out, column, vectors):  # type: ignore[no-untyped-def]
     columns = slice(column, column + vectors * lanes(out.dtype))
-    A = A.T if transposed else A
-    first = init[: len(out) if every else 1, columns]
-    out[:, columns] = first + A[: len(out), :count] @ B[index[:count], columns]
+    out[:, columns] = init[:1, columns] + A[: len(out), index[:count]] @ B[index[:count], columns]
 
 
 def gather_update_tile(  # type: ignore[no-untyped-def]
@@ -75,10 +73,9 @@ def _move(gradient, i, init, every, weights, velocity, rule, columns, rows):  # 
         w -= lr * (d * g + e * v)
 
 
-def pack_columns(x: np.ndarray, index: np.ndarray, packed: np.ndarray) -> int:
-    kept = np.flatnonzero((x != 0).any(axis=0))
+def list_columns(x: np.ndarray, columns: int, index: np.ndarray) -> int:
+    kept = np.flatnonzero((x[:, :columns] != 0).any(axis=0))
     index[: len(kept)] = kept
-    packed[:, : len(kept)] = x[:, kept]
     return len(kept)
 
 
@@ -111,7 +108,7 @@ def pack_four(codes, i, j, scale, index, packed, count):  # type: ignore[no-unty
 
 
 def step_listed(weights, index, count, x, delta, length):  # type: ignore[no-untyped-def]
-    weights[index[:count]] -= length[0] * x[:1, :count].T * delta[0]
+    weights[index[:count]] -= length[0] * x[:1, index[:count]].T * delta[0]
 
 
 def step_and_below(weights, count, x, delta, length, out):  # type: ignore[no-untyped-def]

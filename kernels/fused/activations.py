@@ -107,7 +107,7 @@ exp = _by_width("exp", exp32, exp64)
 tanh = _by_width("tanh", tanh32, tanh64)
 
 
-@inline
+@kernel
 def exp_into(z):
     """z becomes exp(z), in place; (rows, columns), C-contiguous."""
     x = flat(z)

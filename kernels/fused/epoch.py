@@ -15,7 +15,7 @@ A batch larger than CHUNK passes in parts, whose gradients are added up.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ class Trainer:
         size = 2 * chunk * features
         in_place = arena.memory[places[0] : places[0] + size] if not (is_sparse or convert) else None
         codes = (aligned(size, X.dtype) if in_place is None else in_place).reshape(2 * chunk, features)
-        cost = sparse.cost(X) if is_sparse else np.ones(features)
+        cost = sparse.cost(X)  # for either kernel, so that both add up in one order
         self.arguments: tuple[Any, ...] = (
             arena.memory,
             arena.layout,
@@ -173,7 +173,7 @@ class Trainer:
             ),
         )
         self._fill(weights, biases, velocities)
-        self.pool = ThreadPoolExecutor(max(1, threads - 1))
+        self.pool = ThreadPoolExecutor(threads)
 
     def run(
         self, order: np.ndarray, shifts: np.ndarray, rates: np.ndarray, sample_losses: np.ndarray, start: int, stop: int
@@ -195,17 +195,22 @@ class Trainer:
             start,
             stop,
         )
-        others: list[Future[None]] = []
-        try:
-            for thread in range(1, self.threads):
-                others.append(self.pool.submit(self.kernel, thread, *arguments))
+        if self.threads == 1:
             self.kernel(0, *arguments)
+            return
+        started: list[Future[None]] = []
+        try:
+            for thread in range(
+                self.threads
+            ):  # the caller only waits: it would keep its core from a thread that starts
+                started.append(self.pool.submit(self.kernel, thread, *arguments))
+            for future in started:
+                future.result()
         except BaseException:
             self.counter[0] = NEVER  # opens every barrier: the others end with what they have
             raise
         finally:
-            for other in others:
-                other.result()
+            wait(started)
 
     def parameters(self) -> tuple[Arrays, Arrays, Arrays]:
         """Copies of the weights, the biases, and the velocities of both."""

@@ -77,10 +77,12 @@ class _HelperCompiler(CompilerBase):
 
 def kernel(function):
     """A kernel that Python calls: compiled on first use, without the GIL, and kept in the user's cache folder."""
-    dispatcher = numba.njit(**OPTIONS)(function)
-    helper = inline(function)  # for other kernels, which bring their callees with them
+    dispatcher, helper = numba.njit(**OPTIONS)(function), inline(function)
+    if numba.config.DISABLE_JIT:
+        return dispatcher
+    # another kernel that calls this one has it compiled as its own part
     dispatcher.get_call_template, dispatcher.get_overload = helper.get_call_template, helper.get_overload
-    if not numba.config.DISABLE_JIT and cache_folder():
+    if cache_folder():
         dispatcher._cache = _Cache(function)
     return dispatcher
 

@@ -8,30 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused import batch
+from fastfc.kernels.fused import batch, sparse
 from fastfc.kernels.fused.arena import (
+    ACTIVATION,
     FAN_OUT,
-    ONE,
     A,
     Arena,
     B,
     ThreadMemory,
     W,
+    forward_hidden,
     forward_pass,
     matrix,
     matrix_rows,
     sparse_work,
 )
-from fastfc.kernels.fused.jit import inline, kernel
+from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.parallel import aligned, flat, share, view, view_rows
 from fastfc.kernels.plan import Plan
 
-LEAST_FEATURES = 16  # a vector of them
 CHUNK = 64  # samples at a time: their activations stay in the caches
 SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the faster one
 KEY_BITS = 12
 BLOCK = 128 * CHUNK  # samples that are put in another order at a time: they stay in the caches
-X_PLACE, WORK_PLACE, SCALE_PLACE = np.arange(3)
+WORK_PLACE, SCALE_PLACE = ZERO, ONE
 
 
 @inline
@@ -96,12 +96,14 @@ def one(x, arena, table, *memory):
         return -1
     layout, places = view_rows(table, 0, table.shape[0] - 1), table[-1]
     scale = flat(view(arena, places[SCALE_PLACE] + (x.itemsize > 1), ONE, ONE))
-    work = sparse_work(arena, places[WORK_PLACE], x.shape[1], 0, ThreadMemory(*memory))
-    bias, dense = matrix(arena, layout, 0, B, ONE), view(arena, places[X_PLACE], ONE, x.shape[1])
-    is_sparse = x.shape[1] >= LEAST_FEATURES
-    if not is_sparse:
-        batch.multiply_by(x, scale, dense)
-    forward_pass(arena, layout, bias, dense, x, scale, is_sparse, 0, 1, work)
+    work = sparse_work(arena, places[WORK_PLACE], x.shape[1], ZERO, ThreadMemory(*memory))
+    weights, bias, out = (
+        matrix(arena, layout, 0, W, x.shape[1]),
+        matrix(arena, layout, 0, B, ONE),
+        matrix(arena, layout, 0, A, ONE),
+    )
+    sparse.forward(x, scale, weights, bias, layout[0, ACTIVATION], out, work)
+    forward_hidden(arena, layout, ZERO, ONE)
     result = matrix_rows(arena, layout, layout.shape[0] - 1, A, 0, 1)
     best = 0
     for j in range(layout[-1, FAN_OUT]):
@@ -133,7 +135,7 @@ class Predictor:
         self.arena.allocate()
         self.arena.memory[scales : scales + 2] = plan.scale, 1
         table = np.zeros((len(plan.layers), self.arena.layout.shape[1]), np.int64)
-        table[:-1], table[-1, [X_PLACE, WORK_PLACE, SCALE_PLACE]] = self.arena.layout, [*self.places[:2], scales]
+        table[:-1], table[-1, [WORK_PLACE, SCALE_PLACE]] = self.arena.layout, [self.places[1], scales]
         self.of_one = self.arena.memory, table, *self.arena.thread_memory
         for l, (w, b) in enumerate(zip(weights, biases, strict=True)):
             self.arena.matrix(l, W, len(w))[:] = w
@@ -148,7 +150,7 @@ class Predictor:
         out = np.empty((n, self.plan.layers[-1]), self.plan.dtype)
         threads = min(self.threads, -(-n // CHUNK))
         seen = X[: 4 * CHUNK]
-        is_sparse = features >= LEAST_FEATURES and np.count_nonzero(seen) < SPARSE_BELOW * seen.size
+        is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
         telling = telling_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
         arena, scale = self.arena, self.scales[X.dtype]

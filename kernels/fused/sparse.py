@@ -51,7 +51,7 @@ def multiply_listed(x, index, count, weights, init, out):
 @inline
 def load_rows(codes, i, rows, begin, end, scale, x):
     """x (GROUP, >= end - begin and a vector) = scale * codes[i : i + rows, begin:end], with zeros below and behind."""
-    count, behind = np.uint64(end - begin), np.uint64(end - begin + VECTOR_BYTES)
+    count, behind = np.uint64(end - begin), np.uint64(end - begin + VECTOR_BYTES // x.itemsize)
     start, factor, zero = np.uint64(begin), scale[0], x.dtype.type(0)
     for r in range(GROUP):
         for j in range(count, behind):

@@ -78,12 +78,12 @@ def own_memory(arena, layout, places, sizes, memory, thread):
 
 
 @inline
-def arrange(labels, order, shifts, by_label, of):
+def arrange(labels, order, shifts, of):
     """Put samples of one label side by side, for the sparse first layer: GROUP neighbours share most of their non-zeros.
 
-    Within a batch the order changes nothing but the rounding of sums.
+    Within a batch the order changes nothing but the rounding of sums. Without labels it stays.
     """
-    count = of.count
+    count, by_label = of.count, labels.size > 0
     for c in range(count.size):
         count[c] = 0
     if by_label:
@@ -123,7 +123,7 @@ def load_targets(data, chosen, constants, target):
 def fetch(data, order, shifts, sizes, constants, own, lo, hi, x, codes):
     """Rows lo to hi of the next part of a batch, whose samples are `order`."""
     of = own.arrangement
-    arrange(data.labels, order, shifts, sizes.sparse and data.labels.size > 0, of)
+    arrange(data.labels, order, shifts, of)
     own_codes, own_shifts = view_rows(codes, lo, hi), of.shifts[lo : hi if shifts.shape[0] > 0 else lo]
     load_samples(data, of.chosen[lo:hi], own_shifts, sizes, constants, own_codes)
     if sizes.convert:
