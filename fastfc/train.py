@@ -21,6 +21,7 @@ from fastfc.initializers import check_init, initialize
 from fastfc.interrupts import Interrupts, deferred_interrupts
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult, json_settings
+from fastfc.sampling import Sampling
 from fastfc.schedules import learning_rates
 from fastfc.settings import Settings, SettingsDict, number, one_of, whole
 from fastfc.validation import check_inputs, check_shifts, check_targets
@@ -92,7 +93,7 @@ def train(
             from fastfc.progress import Progress, announce
 
             announce(dataset.notice)
-            bar = stack.enter_context(Progress(chosen.epochs, run.n, run.later))
+            bar = stack.enter_context(Progress(chosen.epochs, run.n, run.sampling.later))
             on_epoch, on_steps = _both(bar.on_epoch, on_epoch), _both(bar.on_steps, on_steps)
         stack.enter_context(blas_threads(backend, threads))
         run.prepare(checkpoint)
@@ -146,14 +147,10 @@ class _Run:
         )
         self.settings = settings
         self.batch_size = min(settings.batch_size or self.n, self.n)
-        self.later = self.n if settings.hardest is None else math.ceil(settings.hardest * self.n)
+        self.sampling = Sampling(settings, self.n, dtype, self.rng)
         steps = self._steps(1) + self._steps(2) * (settings.epochs - 1)
         self.rates = learning_rates(settings.schedule, settings.lr, steps, dtype)
         self.losses = np.zeros(self.n, dtype)
-        self.last_losses = self.losses  # of each sample, when it was last trained on
-        if settings.augment:  # the images go through all shifts in one order, each from a place of its own
-            self.shifts = self.rng.permutation(_shifts(settings.augment))
-            self.places = self.rng.integers(0, len(self.shifts), self.n)
         work = self.batch_size * sum(w.size for w in self.model.weights)
         self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
         self.background = background_of(self.X)
@@ -189,7 +186,7 @@ class _Run:
         )
         self.result.train_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        self.trainer.run(np.arange(self.n), self._no_shifts(), self.rates, self.losses, 0, 0)
+        self.trainer.run(np.arange(self.n), self.sampling.shifts(np.arange(0), 1), self.rates, self.losses, 0, 0)
         if self.test is not None:
             self.model._outputs(self.test[0][:1], self.threads)
         self.result.compile_seconds = time.perf_counter() - start
@@ -232,10 +229,8 @@ class _Run:
     def _epoch(self, epoch: int) -> tuple[float, bool]:
         """One epoch of training, or the part of it that time and Ctrl-C allow: its seconds, and whether it is whole."""
         start = time.perf_counter()
-        order = self._order(epoch)
-        shifts = self._no_shifts()
-        if self.settings.augment:
-            shifts = self.shifts[(self.places[order] + epoch) % len(self.shifts)]
+        order = self.sampling.order(epoch)
+        shifts = self.sampling.shifts(order, epoch)
         n, steps, end = len(order), self._steps(epoch), self._end(epoch)
         rates, self.losses = self.rates[end - steps : end], np.zeros(n, self.rates.dtype)
         done = 0
@@ -252,26 +247,17 @@ class _Run:
             left = min(SLICE_SECONDS, max(self.end - time.perf_counter(), 0.01))
             self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
             done = stop
-        self.last_losses[order] = self.losses
+        self.sampling.remember(order, self.losses)
         seconds = time.perf_counter() - start
         self.result.train_seconds += seconds
         return seconds, done == steps
 
     def _steps(self, epoch: int) -> int:
-        return math.ceil((self.n if epoch == 1 else self.later) / self.batch_size)
+        return math.ceil(self.sampling.size(epoch) / self.batch_size)
 
     def _end(self, epoch: int) -> int:
         """How many steps there are until the end of an epoch."""
         return self._steps(1) + self._steps(2) * (epoch - 1)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        """The samples of an epoch, one after the other."""
-        chosen = np.arange(self.n)
-        if epoch > 1 and self.later < self.n:
-            least = np.partition(self.last_losses, -self.later)[-self.later]
-            larger, equal = np.flatnonzero(self.last_losses > least), np.flatnonzero(self.last_losses == least)
-            chosen = np.concatenate([larger, equal])[: self.later]
-        return self.rng.permutation(chosen) if self.settings.shuffle else np.sort(chosen)
 
     def _check_divergence(self, epoch: int, start: int, stop: int, rates: np.ndarray) -> None:
         part = self.losses[start * self.batch_size : stop * self.batch_size]
@@ -316,9 +302,6 @@ class _Run:
         loss = float(self.losses.mean(dtype=np.float64))
         return EpochRecord(epoch, loss, self._penalty(), test_loss, test_accuracy, self._last_rate(epoch), seconds)
 
-    def _no_shifts(self) -> np.ndarray:
-        return np.zeros((0, 2), np.int8)
-
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be of this training; the rates stand for a schedule's function."""
         data = (self.X,) if isinstance(self.X, np.ndarray) else (self.X.data, self.X.indices, self.X.indptr)
@@ -347,7 +330,8 @@ class _Run:
         self.result.history = [EpochRecord(**record) for record in state["history"]]
         self.rng.bit_generator.state = state["generator"]
         self.first_epoch = state["epoch"] + 1
-        self.last_losses = state["losses"][0] if state["losses"] else self.last_losses
+        if state["losses"]:
+            self.sampling.losses = state["losses"][0]
         return state["velocities"]
 
     def _save(self, folder: str | os.PathLike[str], epoch: int, velocities: list[np.ndarray]) -> None:
@@ -357,19 +341,13 @@ class _Run:
             "weights": self.model.weights,
             "biases": self.model.biases,
             "velocities": velocities,
-            "losses": [self.last_losses] if self.later < self.n else [],
+            "losses": [self.sampling.losses] if self.settings.hardest is not None else [],
             "epoch": epoch,
             "history": [asdict(record) for record in self.result.history],
             "generator": self.rng.bit_generator.state,
             "settings": self._identity(),
         }
         write_checkpoint(folder, state)
-
-
-def _shifts(most: int) -> np.ndarray:
-    """All shifts by up to `most` pixels in y and x, (shifts, 2)."""
-    pixels = np.arange(-most, most + 1, dtype=np.int8)
-    return np.stack(np.meshgrid(pixels, pixels), axis=-1).reshape(-1, 2)
 
 
 def _settings_and_data(

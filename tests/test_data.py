@@ -74,7 +74,7 @@ def test_fashion_mnist_is_not_taken_from_the_files_of_mnist(folder: Path, monkey
     monkeypatch.setenv("FASTFC_DATA_DIR", str(folder))
     source = mnist.SOURCES["fashion-mnist"]
     monkeypatch.setitem(mnist.SOURCES, "fashion-mnist", mnist.Source(source.title, ("http://127.0.0.1:9/",), {}, 1))
-    with pytest.raises(DownloadError, match="subfolder fashion-mnist"):
+    with pytest.raises(DownloadError, match="FOLDER/fashion-mnist"):
         load_data("fashion-mnist")
 
 

@@ -33,7 +33,9 @@ def write_number(kind: str, folder: Path, number: int) -> None:
     weights = [np.full(shape, number, np.float32) for shape in pairwise(LAYERS)]
     biases = [np.full(size, number, np.float32) for size in LAYERS[1:]]
     if kind == "checkpoint":
-        state = {"weights": weights, "biases": biases, "velocities": weights + biases, "epoch": number, "history": []}
+        losses = [np.full(1000, number, np.float32)]
+        state = {"weights": weights, "biases": biases, "velocities": weights + biases, "losses": losses}
+        state |= {"epoch": number, "history": []}
         write_checkpoint(folder, {**state, "generator": np.random.default_rng(0).bit_generator.state, "settings": {}})
         return
     description: dict[str, Any] = {
@@ -60,7 +62,7 @@ def read_number(kind: str, folder: Path) -> int:
     """The number in the file; an error where the file is not one whole write."""
     if kind == "checkpoint":
         state = read_checkpoint(folder)
-        arrays = state["weights"] + state["biases"] + state["velocities"]
+        arrays = state["weights"] + state["biases"] + state["velocities"] + state["losses"]
     else:
         _, weights, biases = read_parameters(folder / "model")
         arrays = weights + biases

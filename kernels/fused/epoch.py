@@ -165,7 +165,8 @@ class Trainer:
                 arena.thread_memory,
                 np.array([rules] * threads, dtype),
                 step.Arrangement(
-                    *np.zeros((2, threads, chunk), np.int64),
+                    np.zeros((threads, chunk), np.int64),
+                    np.zeros((threads, chunk), np.int64),
                     np.zeros((threads, chunk, 2), np.int64),
                     np.zeros((threads, chunk), dtype),
                     np.zeros((threads, outputs + 1), np.int64),

@@ -1,0 +1,53 @@
+"""Which samples an epoch trains on, in which order, and how their images are shifted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastfc.settings import Settings
+
+
+class Sampling:
+    """Draws from `rng`: the same samples, order and shifts for the same generator, whatever the backend.
+
+    With the setting `hardest`, only that share of the n samples is trained on after the first epoch: those whose loss was
+    the largest when it was last computed (Jiang et al. 2019, Accelerating deep learning by focusing on the biggest losers).
+    With `augment`, an image goes through all shifts before one comes again; each image begins at another.
+
+    later   number of samples of an epoch after the first
+    losses  (n,) of each sample, when it was last trained on; `remember` keeps them
+    """
+
+    def __init__(self, settings: Settings, n: int, dtype: np.dtype, rng: np.random.Generator) -> None:
+        self.n, self.rng, self.shuffle = n, rng, settings.shuffle
+        self.later = n if settings.hardest is None else math.ceil(settings.hardest * n)
+        self.losses = np.zeros(n, dtype)
+        self._shifts = np.zeros((0, 2), np.int8)
+        if settings.augment:
+            pixels = np.arange(-settings.augment, settings.augment + 1, dtype=np.int8)
+            self._shifts = rng.permutation(np.stack(np.meshgrid(pixels, pixels), axis=-1).reshape(-1, 2))
+            self._places = rng.integers(0, len(self._shifts), n)
+
+    def size(self, epoch: int) -> int:
+        """How many samples epoch 1, 2, ... has."""
+        return self.n if epoch == 1 else self.later
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(size,) the samples of an epoch, one after the other."""
+        chosen = np.arange(self.n)
+        if self.size(epoch) < self.n:
+            least = np.partition(self.losses, -self.later)[-self.later]
+            larger, equal = np.flatnonzero(self.losses > least), np.flatnonzero(self.losses == least)
+            chosen = np.concatenate([larger, equal])[: self.later]
+        return self.rng.permutation(chosen) if self.shuffle else np.sort(chosen)
+
+    def shifts(self, order: np.ndarray, epoch: int) -> np.ndarray:
+        """(size, 2) int8, pixels down and to the right for each sample of `order`; (0, 2) without `augment`."""
+        if not len(self._shifts):
+            return self._shifts
+        return self._shifts[(self._places[order] + epoch) % len(self._shifts)]
+
+    def remember(self, order: np.ndarray, losses: np.ndarray) -> None:
+        self.losses[order] = losses
