@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from bench.datasets import Store
@@ -105,12 +106,13 @@ def never_slower(points: list[dict[str, Any]]) -> Verdict:
 def crossover(points: list[dict[str, Any]]) -> Verdict:
     """How much slower than the better of the two kernels the automatic choice is, at its worst."""
     text = "automatic input kernel: <= 1.1 x the better one"
-    sparse, dense = ({p["value"]: t for p, t in seconds(points, "density", name)} for name in ("sparse", "dense"))
-    losses = [
-        (t / min(sparse[p["value"]], dense[p["value"]]), p["value"])
-        for p, t in seconds(points, "density", "auto")
-        if p["value"] in sparse and p["value"] in dense
-    ]
+    names = ("auto", "sparse", "dense")
+    rounds = {
+        p["value"]: zip(*(p["entries"][name]["seconds"] for name in names), strict=True)
+        for p in points
+        if p["sweep"] == "density" and all("median" in p["entries"].get(name, {}) for name in names)
+    }
+    losses = [(median(a / min(s, d) for a, s, d in times), share) for share, times in rounds.items()]
     if not losses:
         return Verdict(text, None, note=missing(points))
     worst, share = max(losses)

@@ -59,7 +59,7 @@ def markdown(report: dict[str, Any]) -> str:
     rates = ", ".join(f"{peak['gflops']:.0f} GFLOP/s ({name}; {peak['by']})" for name, peak in peaks.items())
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {report['date']}. "
-        f"Medians of {report['repeats']} interleaved repeats or more; float32 and 2 threads unless said; "
+        f"Medians of {report['repeats']} interleaved repeats or more, ratios to others within a round; float32 and 2 threads unless said; "
         "compilation is not counted.",
         f"GEMM peak: {rates}.",
         f"Versions: {versions}. Data: {report['data']}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from bench import yardsticks
@@ -32,7 +33,7 @@ class Verdict:
 
 
 def judge(claim: Claim, results: Mapping[str, Measured], peaks: Mapping[str, Any]) -> Verdict:
-    """Judge a claim on the medians of `results`, by entry name."""
+    """Judge a claim on `results`, by entry name: medians against yardsticks, ratios within the rounds against others."""
     mine = results.get(claim.entry)
     text = wording(claim)
     if mine is None or not mine.seconds:
@@ -53,10 +54,15 @@ def judge(claim: Claim, results: Mapping[str, Measured], peaks: Mapping[str, Any
     best = min(others, key=lambda other: other.median)
     note = f"best: {best.entry.name}" if len(claim.against) > 1 else ""
     if claim.measure == "faster":
-        value = best.median / mine.median
+        value = ratio(best, mine)
         return Verdict(text, value, passed=value >= claim.limit, note=note)
-    value = mine.median / best.median
+    value = ratio(mine, best)
     return Verdict(text, value, passed=value <= claim.limit, note=note)
+
+
+def ratio(one: Measured, other: Measured) -> float:
+    """The median of the ratios within each round: a machine that changes its speed from round to round does not matter."""
+    return median(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
 
 
 def same_result(results: Mapping[str, Measured]) -> Verdict:

@@ -104,7 +104,7 @@ def test_claims_name_what_is_measured(row: Any) -> None:
     ],
 )
 def test_judgement(claim: Claim, mine: float, other: float, value: float, passed: bool) -> None:
-    results = {"fastfc": measured("fastfc", mine, mine, 99.0), "JAX": measured("JAX", other, other, 0.0)}
+    results = {"fastfc": measured("fastfc", mine, mine, 99.0), "JAX": measured("JAX", other, other, 1e-9)}
     verdict = verdicts.judge(claim, results, PEAKS)
     assert verdict.measured == pytest.approx(value)
     assert verdict.passed is passed
@@ -152,8 +152,15 @@ def test_a_recipe_is_judged_by_time_and_by_every_seed(seconds: float, lowest: fl
 
 
 def point(sweep: str, value: float, rows: int = 60_000, **seconds: float) -> dict[str, Any]:
-    entries = {name.replace("_", " "): {"median": time} for name, time in seconds.items()}
+    entries = {name.replace("_", " "): {"median": time, "seconds": [time] * 3} for name, time in seconds.items()}
     return {"sweep": sweep, "value": value, "rows": rows, "flops": 690_200.0 * rows, "entries": entries}
+
+
+def test_ratios_are_of_the_rounds() -> None:
+    """A machine at half its speed in the second and third round."""
+    fast, slow = measured("fastfc", 1.0), measured("JAX", 3.0)
+    fast.seconds, slow.seconds = [1.0, 2.0, 1.1, 1.0], [3.0, 6.0, 6.6, 3.0]
+    assert verdicts.judge(Claim("faster", 3, ("JAX",)), {"fastfc": fast, "JAX": slow}, PEAKS).measured == 3.0
 
 
 def test_growth_is_judged_at_its_worst_point() -> None:

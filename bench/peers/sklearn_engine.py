@@ -39,8 +39,9 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
     def train() -> dict[str, Any]:
         reset()
         begin = time.perf_counter()
-        model.partial_fit(inputs, y)
-        return {"seconds": time.perf_counter() - begin, "loss": float(model.loss_)}
+        for _ in range(w.epochs):
+            model.partial_fit(inputs, y)
+        return {"seconds": (time.perf_counter() - begin) / w.epochs, "loss": float(model.loss_)}
 
     def predict() -> dict[str, Any]:
         begin = time.perf_counter()

@@ -155,6 +155,7 @@ class Trainer:
                 int(is_sparse),
                 int(convert),
                 *(plan.image_shape or (0, 0)),
+                int(widest),
             ),
             np.array([scale, *plan.off_and_on(), background, outside], dtype),
             divide(cost, threads),

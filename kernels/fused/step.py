@@ -41,8 +41,8 @@ LANES = VECTOR_BYTES // 4  # the same for rows of weights that are transposed, i
 # X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
 Data = namedtuple("Data", "X csr labels targets")
 Csr = namedtuple("Csr", "data indices indptr")
-# loss; mean, sparse, convert (codes to floats): 0 or 1; height and width of an image, for shifts
-Sizes = namedtuple("Sizes", "batch chunk loss mean sparse convert height width")
+# loss; mean, sparse, convert (codes to floats): 0 or 1; height and width of an image, for shifts; widest of the layers, padded
+Sizes = namedtuple("Sizes", "batch chunk loss mean sparse convert height width widest")
 
 
 # What there is beside the arena: codes (2 * chunk, features), two batches as they are stored; scratch memory for each
@@ -61,7 +61,7 @@ Own = namedtuple("Own", "x target sums ones zeros init common work arrangement r
 @inline
 def own_memory(arena, layout, places, sizes, memory, thread):
     """The Own of one thread."""
-    chunk, features, padded, widest = sizes.chunk, layout[0, FAN_IN], layout[0, PADDED], layout[:, PADDED].max()
+    chunk, features, padded, widest = sizes.chunk, layout[0, FAN_IN], layout[0, PADDED], sizes.widest
     rows, of = places[ROWS] + 2 * thread * widest, memory.arrangement
     return Own(
         view(arena, places[X], 2 * chunk, features),
