@@ -75,6 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not config.getoption("--soak") or config.option.collectonly:
         return
     from bench import machine
+    from fastfc import info
     from bench.tables import update_readme
 
     tallies, minutes = config.stash[TALLIES], (time.monotonic() - config.stash[BEGUN]) / 60
@@ -82,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in [*promises.figures(tallies), "", *promises.lines(tallies)]:
         terminalreporter.write_line(line)
     if config.getoption("--update-readme") and all(tally.tried for tally in tallies.values()):
-        about = f"`make soak`, {minutes:.0f} minutes on {machine.cpu_name()}, {len(machine.cores())} cores, "
+        about = f"`make soak`, {minutes:.0f} minutes on {info.cpu_name()}, {len(machine.cores())} cores, "
         update_readme(README, promises.markdown(tallies, about + f"{datetime.now(UTC).date()}."), "reliability")
 
 
