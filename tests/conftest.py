@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Generator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.getoption("--soak") or config.option.collectonly:
         return
-    from bench import machine
-    from fastfc import info
     from bench.tables import update_readme
 
     tallies, minutes = config.stash[TALLIES], (time.monotonic() - config.stash[BEGUN]) / 60
@@ -83,8 +80,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in [*promises.figures(tallies), "", *promises.lines(tallies)]:
         terminalreporter.write_line(line)
     if config.getoption("--update-readme") and all(tally.tried for tally in tallies.values()):
-        about = f"`make soak`, {minutes:.0f} minutes on {info.cpu_name()}, {len(machine.cores())} cores, "
-        update_readme(README, promises.markdown(tallies, about + f"{datetime.now(UTC).date()}."), "reliability")
+        update_readme(README, promises.markdown(tallies, promises.about(minutes)), "reliability")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 PROMISES = {
     1: "malformed IDX files",
@@ -81,11 +82,20 @@ def figures(tallies: dict[int, Tally]) -> list[str]:
     return [f"{number:2}  {tally.measured()}" for number, tally in tallies.items() if tally.figures]
 
 
-def markdown(tallies: dict[int, Tally], about: str) -> str:
+def about(minutes: float) -> str:
+    """How long the soak took, where and when."""
+    from bench import machine
+    from fastfc import info
+
+    where = f"{info.cpu_name()}, {len(machine.cores())} cores"
+    return f"`make soak`, {minutes:.0f} minutes on {where}, {datetime.now(UTC).date()}."
+
+
+def markdown(tallies: dict[int, Tally], heading: str) -> str:
     rows = [
         f"| {number} | {name} | {tallies[number].tried:,} | {tallies[number].survived:,} | {tallies[number].measured()} |"
         for number, name in PROMISES.items()
     ]
     return "\n".join(
-        [about, "", "| # | property | tried | survived | largest measured |", "|---|---|---|---|---|", *rows, ""]
+        [heading, "", "| # | property | tried | survived | largest measured |", "|---|---|---|---|---|", *rows, ""]
     )

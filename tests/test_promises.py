@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.promises import PROMISES, Cases, Tally, lines, markdown
+from tests.promises import PROMISES, Cases, Tally, about, lines, markdown
 from tests.small import ROOT
 
 FEW_AND_MANY = """
@@ -111,3 +111,7 @@ def test_the_table() -> None:
     rows = markdown(tallies, "about").splitlines()
     assert rows[:2] == ["about", ""] and len(rows) == 17
     assert rows[5] == "| 2 | gzip, downloads, full disk | 2,000 | 2,000 | seconds: 0.123 |"
+
+
+def test_the_table_says_where_it_was_made() -> None:
+    assert re.match(r"`make soak`, 13 minutes on .+, \d+ cores, \d{4}-\d\d-\d\d\.$", about(12.7))
