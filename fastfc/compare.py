@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Unpack
@@ -14,6 +15,8 @@ from fastfc.data import load_data
 from fastfc.errors import invalid
 from fastfc.settings import SettingsDict, one_of, whole
 from fastfc.train import TrainResult, train
+
+PAUSE = 0.25  # seconds before a training, in which the threads of the BLAS used before it fall asleep: until then they hold a core
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def compare(  # type: ignore[misc]  # epochs has a default of its own
     results: dict[str, TrainResult] = {}
     for _ in range(repeats):
         for name in backends:
+            time.sleep(PAUSE)
             r = train(
                 dataset,
                 backend=name,
