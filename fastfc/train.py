@@ -276,7 +276,8 @@ class _Run:
     def _check_parameters(self, epoch: int) -> None:
         """The last step may have ruined the weights though the losses, which are of before it, were finite."""
         parameters = (*self.model.weights, *self.model.biases)
-        if not all(np.isfinite(p).all() for p in parameters) or not math.isfinite(self._penalty()):
+        self.penalty = self._penalty()
+        if not all(np.isfinite(p).all() for p in parameters) or not math.isfinite(self.penalty):
             raise self._diverged("weights", "not finite", epoch)
 
     def _penalty(self) -> float:
@@ -300,7 +301,7 @@ class _Run:
             if not math.isfinite(test_loss):
                 raise self._diverged("test loss", test_loss, epoch)
         loss = float(self.losses.mean(dtype=np.float64))
-        return EpochRecord(epoch, loss, self._penalty(), test_loss, test_accuracy, self._last_rate(epoch), seconds)
+        return EpochRecord(epoch, loss, self.penalty, test_loss, test_accuracy, self._last_rate(epoch), seconds)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be of this training; the rates stand for a schedule's function."""

@@ -189,9 +189,12 @@ def test_what_listening_for_ctrl_c_costs(backend: str, monkeypatch: pytest.Monke
     pixels = np.random.default_rng(0).integers(0, 256, (20_000, 784), dtype=np.uint8)
     data, ratios = (pixels, np.arange(20_000) % 10), []
     for _ in range(cases(1, 15)):
-        seconds = {}
+        seconds, losses = {}, set()
         for slices in (0.1, 1e9):
             monkeypatch.setattr(import_module("fastfc.train"), "SLICE_SECONDS", slices)
-            seconds[slices] = fastfc.train(data, backend=backend, epochs=3, threads=1, hidden=(300,)).train_seconds
+            r = fastfc.train(data, backend=backend, epochs=3, threads=1, hidden=(300,))
+            seconds[slices] = r.train_seconds
+            losses.add(r.history[-1].loss)
+        assert len(losses) == 1
         ratios.append(seconds[0.1] / seconds[1e9])
     cases.figure(f"price of listening, {backend} (%, promised 1)", 100 * (median(ratios) - 1))

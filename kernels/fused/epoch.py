@@ -130,7 +130,7 @@ class Trainer:
             widest,
             ones,
             step.HALVES * chunk * arena.layout[0, PADDED],
-            2 * threads * widest,
+            threads * arena.layout[0, PADDED],
         )
         places = [arena.place(n) for n in counts]
         arena.allocate()

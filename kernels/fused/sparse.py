@@ -24,9 +24,7 @@ ROW_WIDTH = GATHER_TILES[1][1]
 PANEL = 64  # features whose non-zeros are listed at a time
 LISTS = PANEL // GROUP + GROUP  # groups in a panel, and single features at its end
 COUNTED = 512  # samples from which the cost of a feature is told
-IDLE_COST = (
-    1 / 16
-)  # of a feature that is always zero, against one that never is: its weights are read and written all the same
+IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
 L1_BYTES = 32 * 1024  # of delta that stay in the L1 cache while a panel's features pass
 
 # What a thread needs beside its data: index (int32) for the features of samples or the samples of a panel; x (GROUP, > fan_in +

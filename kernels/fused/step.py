@@ -54,23 +54,22 @@ X, TARGET, ZEROS, ONES, SUMS, ROWS, WORK = np.arange(7)  # places: offsets in th
 Arrangement = namedtuple("Arrangement", "place chosen shifts losses count")
 
 # The memory as one thread sees it: x (2 * chunk, features) and target (chunk, outputs) of all; sums (HALVES * chunk, padded) of
-# the first layer; ones in a column, zeros in a row; and two rows and the rest of its own.
-Own = namedtuple("Own", "x target sums ones zeros init common work arrangement rules")
+# the first layer; ones in a column, zeros in a row; and a row and the rest of its own.
+Own = namedtuple("Own", "x target sums ones zeros row work arrangement rules")
 
 
 @inline
 def own_memory(arena, layout, places, sizes, memory, thread):
     """The Own of one thread."""
     chunk, features, padded, widest = sizes.chunk, layout[0, FAN_IN], layout[0, PADDED], sizes.widest
-    rows, of = places[ROWS] + 2 * thread * widest, memory.arrangement
+    of = memory.arrangement
     return Own(
         view(arena, places[X], 2 * chunk, features),
         view(arena, places[TARGET], chunk, layout[-1, FAN_OUT]),
         view(arena, places[SUMS], HALVES * chunk, padded),
         view(arena, places[ONES], max(chunk, features), ONE),
         view(arena, places[ZEROS], ONE, widest),
-        view(arena, rows, ONE, padded),
-        view(arena, rows + widest, ONE, padded),
+        view(arena, places[ROWS] + thread * padded, ONE, padded),
         sparse_work(arena, places[WORK + thread], features, thread, memory.work),
         Arrangement(of.place[thread], of.chosen[thread], of.shifts[thread], of.losses[thread], of.count[thread]),
         memory.rules[thread],
@@ -133,12 +132,12 @@ def fetch(data, order, shifts, sizes, constants, own, lo, hi, x, codes):
 @inline
 def multiply_half(arena, layout, sizes, constants, begin, end, own, x, codes, out):
     """out (rows, padded) = x[:, begin:end] W[begin:end], half of the first layer's sums for rows of the batch."""
-    weights = matrix(arena, layout, 0, W, layout[0, FAN_IN])
-    fill(own.init, arena.dtype.type(0))
+    weights, init = matrix(arena, layout, 0, W, layout[0, FAN_IN]), own.zeros
     if constants[3] != 0:
-        add_rows(constants[3], view_rows(own.ones, 0, end - begin), view_rows(weights, begin, end), own.init)
+        init = own.row
+        add_rows(constants[3], view_rows(own.ones, 0, end - begin), view_rows(weights, begin, end), init)
     if sizes.sparse:
-        sparse.multiply(codes, begin, end, constants[:1], weights, own.init, out, own.work)
+        sparse.multiply(codes, begin, end, constants[:1], weights, init, out, own.work)
     else:
         dense.multiply_range(x, dense.STRAIGHT, begin, end, weights, dense.ZEROS, out, out)
 
@@ -253,7 +252,7 @@ def by_features(arena, layout, sizes, constants, split, own, thread, threads, x,
     """A thread's share of the rows of all weights, and of the biases."""
     ones, common = view_rows(own.ones, 0, codes.shape[0]), own.zeros
     if constants[3] != 0:
-        common = own.common
+        common = own.row
         add_rows(constants[3], ones, matrix(arena, layout, 0, D, codes.shape[0]), common)
     for l in range(layout.shape[0]):
         lo, hi = share(layout[l, FAN_IN], LANES, thread, threads)
