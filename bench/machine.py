@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fastfc import info
+from fastfc.machine import info
 
 
 def cores() -> list[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.verdicts import Verdict
-from fastfc.progress import wrapped
+from fastfc.machine.terminal import wrapped
 
 WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
 QUIET = 0.3  # cores that others may use before the report says so

@@ -15,7 +15,7 @@ from typing import Any
 from bench import machine
 from bench.workers import ROOT, environment, peers_python
 from bench.workloads import Workload
-from fastfc import info
+from fastfc.machine import info
 
 # Arguments: library, threads, sizes, repeats. Prints GFLOP/s for float32 and float64.
 SCRIPT = """

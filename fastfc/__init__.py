@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfc.compare import Comparison, compare
     from fastfc.data import Dataset, load_data
     from fastfc.errors import (
         DataError,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         ModelFileError,
     )
     from fastfc.network import Network, load
+    from fastfc.reports.compare import Comparison, compare
     from fastfc.results import EpochRecord, TrainResult
     from fastfc.settings import Settings
     from fastfc.train import train
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fastfc.compare": ("Comparison", "compare"),
+    "fastfc.reports.compare": ("Comparison", "compare"),
     "fastfc.data": ("Dataset", "load_data"),
     "fastfc.errors": (
         "DataError",

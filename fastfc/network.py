@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastfc.backend import BACKENDS, available_threads, blas_threads, load_backend
+from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
-from fastfc.initializers import check_init, initialize
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan, momentum_rule
-from fastfc.settings import Init, Settings, number, one_of, sizes, whole
-from fastfc.validation import as_array, check_inputs, check_targets
+from fastfc.machine.blas import blas_threads
+from fastfc.machine.threads import available_threads
+from fastfc.settings import Init, Settings
+from fastfc.training.initializers import check_init, initialize
+from fastfc.validation import as_array, check_inputs, check_targets, number, one_of, sizes, whole
 
 PIXEL = 1 / 255
 UINT8 = np.dtype(np.uint8)
@@ -261,7 +263,7 @@ class Network:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, all or nothing. Raises OSError if that is not possible."""
-        from fastfc.modelfile import save_parameters
+        from fastfc.storage.modelfile import save_parameters
 
         description = {
             "layers": list(self.layers),
@@ -277,7 +279,7 @@ class Network:
 
 def load(path: str | os.PathLike[str]) -> Network:
     """The network that `Network.save` wrote to `path`. Raises ModelFileError for any other file."""
-    from fastfc.modelfile import read_parameters
+    from fastfc.storage.modelfile import read_parameters
 
     d, weights, biases = read_parameters(path)
     return Network(

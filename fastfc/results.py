@@ -69,7 +69,7 @@ class TrainResult:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the parameters, as JSON can hold it."""
-        from fastfc.info import versions
+        from fastfc.machine.info import versions
 
         return {
             "backend": self.backend,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
@@ -11,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
+from fastfc.validation import number, one_of, sizes, whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "identity")
 LOSSES = ("softmax_ce", "sigmoid_bce", "mse")
@@ -164,47 +163,6 @@ class Settings:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(field.name for field in fields(cls))
-
-
-def one_of(what: str, given: object, choices: Sequence[str]) -> None:
-    """Raise unless `given` is one of `choices`."""
-    if not isinstance(given, str) or given not in choices:
-        raise invalid(what, repr(given), "one of " + ", ".join(choices))
-
-
-def number(
-    what: str, given: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
-) -> None:
-    """Raise unless `given` is a finite real number in the range."""
-    if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
-        raise InvalidType(f"{what}: given {given!r}, expected a number")
-    largest: Any = sys.float_info.max  # compared, because a huge int cannot be made a float
-    if not (-largest <= given <= largest and given > above and given >= at_least and given < below):
-        bounds = (
-            [f"> {above}"] * (above > -math.inf)
-            + [f">= {at_least}"] * (at_least > -math.inf)
-            + [f"< {below}"] * (below < math.inf)
-        )
-        raise invalid(what, given, "a finite number " + " and ".join(bounds))
-
-
-def whole(what: str, given: Any, at_least: int) -> None:
-    """Raise unless `given` is a whole number of at least `at_least`."""
-    if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
-        raise InvalidType(f"{what}: given {given!r}, expected a whole number >= {at_least}")
-    if given < at_least:
-        raise invalid(what, given, f"a whole number >= {at_least}")
-
-
-def sizes(what: str, given: Any) -> tuple[int, ...]:
-    """`given` as a tuple of whole numbers of at least 1. Raises InvalidType or InvalidArgument."""
-    try:
-        items = tuple(given)
-    except TypeError:
-        raise InvalidType(f"{what}: given {given!r}, expected sizes, such as (200, 50)") from None
-    for item in items:
-        whole(what, item, 1)
-    return tuple(int(item) for item in items)
 
 
 def _plain(value: Any) -> Any:

@@ -13,18 +13,20 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from fastfc.backend import blas_threads, check_threads, load_backend
+from fastfc.backend import load_backend
 from fastfc.data import Dataset, load_data
-from fastfc.density import background_of, choose_input_kernel
 from fastfc.errors import DivergenceError, InvalidType, invalid
-from fastfc.initializers import check_init, initialize
-from fastfc.interrupts import Interrupts, deferred_interrupts
+from fastfc.machine.blas import blas_threads
+from fastfc.machine.threads import check_threads
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult, json_settings
-from fastfc.sampling import Sampling
-from fastfc.schedules import learning_rates
-from fastfc.settings import Settings, SettingsDict, number, one_of, whole
-from fastfc.validation import check_inputs, check_shifts, check_targets
+from fastfc.settings import Settings, SettingsDict
+from fastfc.training.initializers import check_init, initialize
+from fastfc.training.input_kernel import background_of, choose_input_kernel
+from fastfc.training.interrupts import Interrupts, deferred_interrupts
+from fastfc.training.sampling import Sampling
+from fastfc.training.schedules import learning_rates
+from fastfc.validation import check_inputs, check_shifts, check_targets, number, one_of, whole
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
@@ -90,7 +92,8 @@ def train(
     run = _Run(chosen, dataset, backend, threads, int(seed), network)
     with ExitStack() as stack:
         if progress:
-            from fastfc.progress import Progress, announce
+            from fastfc.machine.terminal import announce
+            from fastfc.training.progress import Progress
 
             announce(dataset.notice)
             bar = stack.enter_context(Progress(chosen.epochs, run.n, run.sampling.later))
@@ -318,7 +321,7 @@ class _Run:
 
     def _resume(self, folder: str | os.PathLike[str]) -> list[np.ndarray]:
         """Take up the checkpoint in `folder`, or write the first; returns the velocities."""
-        from fastfc.checkpoint import FILE_NAME, read_checkpoint
+        from fastfc.storage.checkpoint import FILE_NAME, read_checkpoint
 
         if not os.path.exists(os.path.join(folder, FILE_NAME)):
             self._save(folder, 0, [])
@@ -336,7 +339,7 @@ class _Run:
         return state["velocities"]
 
     def _save(self, folder: str | os.PathLike[str], epoch: int, velocities: list[np.ndarray]) -> None:
-        from fastfc.checkpoint import write_checkpoint
+        from fastfc.storage.checkpoint import write_checkpoint
 
         state = {
             "weights": self.model.weights,

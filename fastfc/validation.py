@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -170,3 +173,44 @@ def check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: An
         raise invalid("augment", augment, f"shifts smaller than the image, {image_shape[0]}x{image_shape[1]}")
     if augment > MOST_SHIFT:
         raise invalid("augment", augment, f"at most {MOST_SHIFT}")
+
+
+def one_of(what: str, given: object, choices: Sequence[str]) -> None:
+    """Raise unless `given` is one of `choices`."""
+    if not isinstance(given, str) or given not in choices:
+        raise invalid(what, repr(given), "one of " + ", ".join(choices))
+
+
+def number(
+    what: str, given: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
+) -> None:
+    """Raise unless `given` is a finite real number in the range."""
+    if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
+        raise InvalidType(f"{what}: given {given!r}, expected a number")
+    largest: Any = sys.float_info.max  # compared, because a huge int cannot be made a float
+    if not (-largest <= given <= largest and given > above and given >= at_least and given < below):
+        bounds = (
+            [f"> {above}"] * (above > -math.inf)
+            + [f">= {at_least}"] * (at_least > -math.inf)
+            + [f"< {below}"] * (below < math.inf)
+        )
+        raise invalid(what, given, "a finite number " + " and ".join(bounds))
+
+
+def whole(what: str, given: Any, at_least: int) -> None:
+    """Raise unless `given` is a whole number of at least `at_least`."""
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
+        raise InvalidType(f"{what}: given {given!r}, expected a whole number >= {at_least}")
+    if given < at_least:
+        raise invalid(what, given, f"a whole number >= {at_least}")
+
+
+def sizes(what: str, given: Any) -> tuple[int, ...]:
+    """`given` as a tuple of whole numbers of at least 1. Raises InvalidType or InvalidArgument."""
+    try:
+        items = tuple(given)
+    except TypeError:
+        raise InvalidType(f"{what}: given {given!r}, expected sizes, such as (200, 50)") from None
+    for item in items:
+        whole(what, item, 1)
+    return tuple(int(item) for item in items)

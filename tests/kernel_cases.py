@@ -273,7 +273,7 @@ def laid_out(case: Case, backend: str, arguments: Arguments) -> Arguments:
 
 def pad(matrix: np.ndarray) -> np.ndarray:
     """The matrix with rows of a whole number of vectors, filled up with zeros, or with NaN where it is NaN itself."""
-    from fastfc.kernels.fused.vector import lanes
+    from fastfc.kernels.fused.llvm.tiles import lanes
 
     rows, columns = matrix.shape
     whole = -(-columns // lanes(matrix.dtype)) * lanes(matrix.dtype)
@@ -284,7 +284,8 @@ def pad(matrix: np.ndarray) -> np.ndarray:
 
 def work(batch: int, fan_in: int, dtype: np.dtype) -> Any:
     """Scratch memory of the sparse first layer: at least as much as fused.sparse.Work says."""
-    from fastfc.kernels.fused import sparse, vector
+    from fastfc.kernels.fused import sparse
+    from fastfc.kernels.fused.llvm import tiles as vector
 
     wide = fan_in + vector.VECTOR_BYTES
     listed = sparse.LISTS * batch + vector.VECTOR_BYTES

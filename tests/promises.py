@@ -85,7 +85,7 @@ def figures(tallies: dict[int, Tally]) -> list[str]:
 def about(minutes: float) -> str:
     """How long the soak took, where and when."""
     from bench import machine
-    from fastfc import info
+    from fastfc.machine import info
 
     where = f"{info.cpu_name()}, {len(machine.cores())} cores"
     return f"`make soak`, {minutes:.0f} minutes on {where}, {datetime.now(UTC).date()}."

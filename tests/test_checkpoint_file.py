@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastfc import checkpoint
-from fastfc.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
-from fastfc.files import WriteError
-from fastfc.modelfile import encode, read_parameters, save_parameters
 from fastfc.settings import Settings
+from fastfc.storage import checkpoint
+from fastfc.storage.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
+from fastfc.storage.files import WriteError
+from fastfc.storage.modelfile import encode, read_parameters, save_parameters
 
 State = dict[str, Any]
 ARRAYS = ("weights", "biases", "velocities", "losses")
@@ -292,7 +292,7 @@ def test_a_forged_checkpoint_is_refused(tmp_path: Path, name: str, monkeypatch: 
     kind = dataclasses.replace(
         checkpoint.CHECKPOINT, check=lambda given: dict(given), shapes=lambda _: checkpoint.CHECKPOINT.shapes(good)
     )
-    monkeypatch.setattr("fastfc.modelfile._layout", lambda *_: None)
+    monkeypatch.setattr("fastfc.storage.modelfile._layout", lambda *_: None)
     data = encode(kind, description, {key: state[key] for key in ARRAYS})
     monkeypatch.undo()
     (tmp_path / FILE_NAME).write_bytes(data)

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc import options
-from fastfc.cli import main
+from fastfc.cli import main, options
 from fastfc.data import mnist
 from fastfc.settings import Settings
 from tests.command_line import SMALL, error_line, shell

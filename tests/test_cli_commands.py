@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import fastfc
-from fastfc.cli import COMMANDS, main
-from fastfc.progress import Progress, epoch_line
-from fastfc.train import EpochRecord
+from fastfc.cli import main
+from fastfc.cli.parser import COMMANDS
+from fastfc.results import EpochRecord
+from fastfc.training.progress import Progress, epoch_line
 from tests.command_line import error_line, shell
 
 # predict, plot, compare, bench, info, warmup

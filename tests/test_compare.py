@@ -13,7 +13,7 @@ import pytest
 import fastfc
 from fastfc import compare
 from fastfc.errors import InvalidArgument
-from fastfc.kernels.reference import momentum
+from fastfc.kernels.reference import optimizers
 from tests.small import SMALL, blobs
 
 DATA = blobs(100)
@@ -40,7 +40,7 @@ def test_seconds_are_the_median_over_epochs_of_all_repeats(monkeypatch: pytest.M
         seen.extend(record.seconds for record in result.history)
         return result
 
-    monkeypatch.setattr(import_module("fastfc.compare"), "train", remember)
+    monkeypatch.setattr(import_module("fastfc.reports.compare"), "train", remember)
     c = compare(DATA, backends=["numpy"], repeats=3, **SMALL)
     assert len(seen) == 6 and c.rows[0].seconds_an_epoch == statistics.median(seen)
     assert c.rows[0].test_accuracy is None
@@ -50,7 +50,7 @@ def test_a_wrong_backend_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(parameters: Any, velocity: Any, gradient: Any, rule: Any) -> None:
         right(parameters, velocity, gradient * 1.001, rule)
 
-    right = momentum.step
+    right = optimizers.step
     monkeypatch.setattr("fastfc.kernels.reference.epoch.step", step)
     row = compare(DATA, repeats=1, weight_decay=0.0, **SMALL).rows[1]
     assert row.loss_difference > 1e-8 and row.weight_difference > 1e-8
@@ -95,6 +95,6 @@ def test_ctrl_c_ends_the_whole_comparison(monkeypatch: pytest.MonkeyPatch) -> No
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("fastfc.compare"), "train", interrupted)
+    monkeypatch.setattr(import_module("fastfc.reports.compare"), "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compare(DATA, **SMALL)

@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 import fastfc
-from fastfc.density import GROUP, LEAST_FEATURES, MOST, background_of, choose_input_kernel, computed_share
 from fastfc.kernels.fused.encode import encode
+from fastfc.training.input_kernel import GROUP, LEAST_FEATURES, MOST, background_of, choose_input_kernel, computed_share
 
 BLOCKS = 10
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastfc import files
 from fastfc.data import load_data, mnist
 from fastfc.data.idx import content_sha256
 from fastfc.errors import DataError, DownloadError
+from fastfc.storage import files
 from tests.mirrors import ARRAYS, CONTENT, WRONG, Handler, Server
 from tests.promises import Cases
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType
-from fastfc.files import WriteError, atomic_write
+from fastfc.storage.files import WriteError, atomic_write
 from tests.promises import Cases
 from tests.small import without_privileges
 
@@ -239,7 +239,7 @@ def test_a_folder_that_cannot_be_flushed(
 def test_a_limit_on_file_size_leaves_the_old_file(path: Path) -> None:
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "from fastfc.files import WriteError, atomic_write\n"
+        "from fastfc.storage.files import WriteError, atomic_write\n"
         "try: atomic_write(sys.argv[1], bytes(100_000))\n"
         "except WriteError as error: print(error)\n"
     )

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastfc.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
 from fastfc.errors import ModelFileError
-from fastfc.modelfile import read_parameters, save_parameters
+from fastfc.storage.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
+from fastfc.storage.modelfile import read_parameters, save_parameters
 from tests.promises import Cases
 from tests.small import DESCRIBED, parameters
 

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from fastfc.errors import DataError, FastFCError, InvalidArgument, InvalidType
-from fastfc.images import MAX_PIXELS, prepare
+from fastfc.images import prepare
+from fastfc.images.picture import MAX_PIXELS
 from tests.pictures import pen, sheet, uneven_light, with_noise
 
 

@@ -17,7 +17,7 @@ import numba
 import pytest
 
 import fastfc
-from fastfc.kernels.fused import jit
+from fastfc.kernels.fused.compiler import jit
 from tests.promises import Cases
 from tests.small import python, without_privileges
 
@@ -31,7 +31,7 @@ ROOT = getattr(os, "getuid", lambda: 1)() == 0
 # A kernel that compiles in a moment; prints whether it was in the cache, and where that is.
 TINY = """
 import sys
-from fastfc.kernels.fused import jit
+from fastfc.kernels.fused.compiler import jit
 def double(x):
     return 2 * x
 kernel = jit.kernel(double)
@@ -246,7 +246,7 @@ import numpy as np, fastfc
 network = fastfc.Network([20, 8, 3], dtype="float64", seed=2)
 X = np.random.default_rng(0).random((1, 20))
 assert network.predict(X)[0] == int(np.maximum(X @ network.weights[0], 0).dot(network.weights[1]).argmax())
-from fastfc.kernels.fused.jit import cache_folder
+from fastfc.kernels.fused.compiler.jit import cache_folder
 print(cache_folder())
 """
 

@@ -19,10 +19,10 @@ import pytest
 from safetensors import safe_open
 
 import fastfc
-from fastfc.checkpoint import FILE_NAME, read_checkpoint
 from fastfc.data import load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType, ModelFileError
-from fastfc.modelfile import read_parameters, save_parameters
+from fastfc.storage.checkpoint import FILE_NAME, read_checkpoint
+from fastfc.storage.modelfile import read_parameters, save_parameters
 from tests.small import DESCRIBED, parameters
 
 hostile = pytest.mark.promise(3)
@@ -133,7 +133,7 @@ def test_equal_networks_give_equal_bytes(path: Path) -> None:
 
 def test_neither_module_imports_safetensors_before_it_is_needed() -> None:
     script = (
-        "import sys, fastfc.modelfile, fastfc.checkpoint; print('safetensors' in sys.modules, 'numba' in sys.modules)"
+        "import sys, fastfc.storage.modelfile, fastfc.storage.checkpoint; print('safetensors' in sys.modules, 'numba' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

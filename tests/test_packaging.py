@@ -65,7 +65,7 @@ def test_no_top_level_module_is_named_kernels(tmp_path: Path) -> None:
     assert python("import fastfc.kernels, importlib.util as u; print(u.find_spec('kernels'))", tmp_path) == "None"
 
 
-@pytest.mark.parametrize("module", ["fastfc", "fastfc.cli", "fastfc.plots", "fastfc.progress", "fastfc.settings"])
+@pytest.mark.parametrize("module", ["fastfc", "fastfc.cli", "fastfc.reports.plots", "fastfc.training.progress", "fastfc.settings"])
 def test_importing_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     loaded = set(python(f"import sys, {module}; print(*sys.modules)", tmp_path).split())
     assert module in loaded

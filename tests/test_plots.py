@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib")
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from fastfc import plots
+from fastfc.reports import plots
 
 HISTORY = [
     {"epoch": i, "loss": 1 / i, "test_loss": 0.8 / i, "test_accuracy": 1 - 0.1 / i, "seconds": 0.1}
@@ -176,7 +176,7 @@ def test_without_matplotlib_one_line_says_how_to_get_it(monkeypatch: pytest.Monk
 
 
 def test_pyplot_is_not_imported() -> None:
-    code = f"import sys; from fastfc import plots; plots.png(plots.training_curves({HISTORY[:2]!r})); "
+    code = f"import sys; from fastfc.reports import plots; plots.png(plots.training_curves({HISTORY[:2]!r})); "
     code += "print('matplotlib.pyplot' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"

@@ -20,7 +20,8 @@ from fastfc.data import Dataset, load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType
 from fastfc.images import prepare
 from fastfc.recipes import RECIPES, REPORTED
-from fastfc.reproduce import Reproduction, reproduce, table
+from fastfc.reports.reproduce import reproduce, table
+from fastfc.reports.reproduction import Reproduction
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("PIL")
@@ -119,7 +120,7 @@ def test_the_loss_has_the_penalty_where_the_report_has_it() -> None:
 
 
 def test_the_time_of_001_is_that_of_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastfc import reproduce as module
+    from fastfc.reports import reproduce as module
 
     trained = []
     train = module.train

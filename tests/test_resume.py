@@ -17,8 +17,8 @@ import pytest
 
 import fastfc
 from fastfc import EpochRecord, TrainResult
-from fastfc.checkpoint import FILE_NAME, read_checkpoint
 from fastfc.errors import FastFCError, InvalidArgument, ModelFileError
+from fastfc.storage.checkpoint import FILE_NAME, read_checkpoint
 from tests.promises import Cases
 from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, images
 

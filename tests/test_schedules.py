@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType
-from fastfc.schedules import learning_rates
+from fastfc.training.schedules import learning_rates
 
 F64 = np.dtype("float64")
 FACTORS: dict[Any, Any] = {

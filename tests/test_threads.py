@@ -12,8 +12,8 @@ import pytest
 
 import fastfc
 from fastfc import Network
-from fastfc.backend import available_threads
 from fastfc.kernels.fused.predict import BLOCK, telling_features
+from fastfc.machine.threads import available_threads
 from tests.promises import Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
 

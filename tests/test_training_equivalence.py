@@ -13,9 +13,9 @@ import pytest
 from scipy.sparse import csr_array
 
 import fastfc
-from fastfc.density import background_of
 from fastfc.kernels.reference import epoch as reference
 from fastfc.network import Network
+from fastfc.training.input_kernel import background_of
 from tests.trainers import COMPUTATIONS, Training, assert_same
 
 FUSED = ("numba dense", "numba sparse")

@@ -14,8 +14,10 @@ import numba
 import numpy as np
 import pytest
 
-from fastfc.kernels.fused import dense, packing, parallel, vector
-from fastfc.kernels.fused.jit import OPTIONS
+from fastfc.kernels.fused import dense
+from fastfc.kernels.fused.compiler.jit import OPTIONS
+from fastfc.kernels.fused.llvm import packing, views
+from fastfc.kernels.fused.llvm import tiles as vector
 from tests import uncompiled
 
 ROOT = Path(__file__).parents[1]
@@ -135,7 +137,7 @@ def test_words_are_transposed_as_numpy_transposes_them() -> None:
 # Division of work
 @pytest.mark.parametrize("unit", [1, 8, 64])
 def test_shares_cover_all_items_once_and_are_cut_at_multiples(unit: int) -> None:
-    share = getattr(parallel.share, "py_func", parallel.share)
+    share = getattr(views.share, "py_func", views.share)
     for n in (0, 1, 7, 8, 63, 64, 65, 784):
         for threads in (1, 2, 3, 4, 7, 100):
             cuts = [share(n, unit, thread, threads) for thread in range(threads)]
@@ -147,7 +149,7 @@ def test_shares_cover_all_items_once_and_are_cut_at_multiples(unit: int) -> None
 @pytest.mark.parametrize("count", [1, 1000, (1 << 21) // 8])
 def test_memory_begins_on_a_cache_line_or_on_a_large_page(count: int) -> None:
     for dtype in ("uint8", "float32", "float64"):
-        memory = parallel.aligned(count, dtype)
+        memory = views.aligned(count, dtype)
         assert (memory.shape, memory.dtype, memory.flags.c_contiguous) == ((count,), dtype, True)
         assert memory.ctypes.data % (1 << 21 if memory.nbytes >= 1 << 21 else 64) == 0
         assert not memory.any()
@@ -236,8 +238,9 @@ def test_vectors_are_those_of_the_cpu_that_is_built_for(cpu: str, width: int, pr
     code = """
 import numba
 import numpy as np
-from fastfc.kernels.fused import dense, vector
-from fastfc.kernels.fused.jit import OPTIONS
+from fastfc.kernels.fused import dense
+from fastfc.kernels.fused.llvm import tiles as vector
+from fastfc.kernels.fused.compiler.jit import OPTIONS
 a = np.ones((vector.lanes("float32"),) * 2, "float32")
 forward = numba.njit(**OPTIONS)(dense.forward.py_func)
 forward(a, a, a[:1], 0, a.copy())

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fastfc.backend import load_backend
-from fastfc.density import background_of
 from fastfc.network import Network
 from fastfc.settings import Settings
+from fastfc.training.input_kernel import background_of
 from fastfc.validation import check_targets
 
 NO_SHIFTS = np.zeros((0, 2), np.int8)

@@ -16,7 +16,7 @@ GROUP = 4
 
 
 def lanes(dtype: Any) -> int:
-    from fastfc.kernels.fused import vector
+    from fastfc.kernels.fused.llvm import tiles as vector
 
     return vector.lanes(dtype)
 
@@ -131,6 +131,6 @@ def pytest_configure() -> None:
         return globals().get(function.__name__, function)
 
     numba.extending.intrinsic = stand_in
-    from fastfc.kernels.fused import parallel
+    from fastfc.kernels.fused.llvm import views
 
-    parallel.share.py_func = parallel.share
+    views.share.py_func = views.share

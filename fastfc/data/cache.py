@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fastfc.files import atomic_write
+from fastfc.storage.files import atomic_write
 
 
 def folder(name: str) -> Path | None:

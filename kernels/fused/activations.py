@@ -13,8 +13,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastfc.kernels.fused.jit import OPTIONS, inline, kernel
-from fastfc.kernels.fused.parallel import flat
+from fastfc.kernels.fused.compiler.jit import OPTIONS, inline, kernel
+from fastfc.kernels.fused.llvm.views import flat
 from fastfc.kernels.plan import RELU, SIGMOID, TANH
 
 F = np.float32

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from fastfc.kernels.fused import dense, sparse
-from fastfc.kernels.fused.jit import ONE, inline
-from fastfc.kernels.fused.packing import WORDS
-from fastfc.kernels.fused.parallel import aligned, view, view_rows
-from fastfc.kernels.fused.vector import VECTOR_BYTES, lanes
+from fastfc.kernels.fused.compiler.jit import ONE, inline
+from fastfc.kernels.fused.llvm.packing import WORDS
+from fastfc.kernels.fused.llvm.tiles import VECTOR_BYTES, lanes
+from fastfc.kernels.fused.llvm.views import aligned, view, view_rows
 from fastfc.kernels.plan import Plan
 
 PAGE = 4096

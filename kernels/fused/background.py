@@ -6,8 +6,8 @@ all features, 1^T delta, beside that of s.
 
 from __future__ import annotations
 
+from fastfc.kernels.fused.compiler.jit import inline
 from fastfc.kernels.fused.dense import TRANSPOSED, ZEROS, multiply
-from fastfc.kernels.fused.jit import inline
 
 
 @inline

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastfc.kernels.fused.jit import kernel
-from fastfc.kernels.fused.parallel import flat
+from fastfc.kernels.fused.compiler.jit import kernel
+from fastfc.kernels.fused.llvm.views import flat
 
 
 @kernel

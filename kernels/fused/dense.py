@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastfc.kernels.fused.activations import activate, chain
-from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
-from fastfc.kernels.fused.packing import transpose_block
-from fastfc.kernels.fused.vector import DENSE_TILES, VECTOR_BYTES, dense_tile, dense_update_tile
+from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.llvm.packing import transpose_block
+from fastfc.kernels.fused.llvm.tiles import DENSE_TILES, VECTOR_BYTES, dense_tile, dense_update_tile
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]

@@ -22,11 +22,11 @@ import numpy as np
 
 from fastfc.kernels.fused import online, sparse, step
 from fastfc.kernels.fused.arena import PADDED, Arena, B, T, U, V, W
+from fastfc.kernels.fused.compiler.jit import kernel
 from fastfc.kernels.fused.encode import encode
-from fastfc.kernels.fused.jit import kernel
-from fastfc.kernels.fused.parallel import aligned, barrier, share, view_rows
+from fastfc.kernels.fused.llvm.tiles import lanes
+from fastfc.kernels.fused.llvm.views import aligned, barrier, share, view_rows
 from fastfc.kernels.fused.step import ONES, UNIT, Csr, Data, Memory, Sizes
-from fastfc.kernels.fused.vector import lanes
 from fastfc.kernels.plan import Plan
 
 Arrays = list[np.ndarray]

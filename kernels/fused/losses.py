@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from fastfc.kernels.fused.activations import chain, exp_into
-from fastfc.kernels.fused.jit import kernel
+from fastfc.kernels.fused.compiler.jit import kernel
 from fastfc.kernels.plan import LOWEST
 
 

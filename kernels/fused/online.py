@@ -25,10 +25,10 @@ from fastfc.kernels.fused.arena import (
     matrix,
     sparse_work,
 )
-from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
-from fastfc.kernels.fused.packing import list_columns
-from fastfc.kernels.fused.parallel import flat, view, view_rows
-from fastfc.kernels.fused.vector import I64, VECTOR_BYTES, Vectors, intrinsic_of, loop, switch_on
+from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.llvm.packing import list_columns
+from fastfc.kernels.fused.llvm.tiles import I64, VECTOR_BYTES, Vectors, intrinsic_of, loop, switch_on
+from fastfc.kernels.fused.llvm.views import flat, view, view_rows
 
 WIDEST = 8  # vectors of delta that stay in registers
 

@@ -23,8 +23,8 @@ from fastfc.kernels.fused.arena import (
     matrix_rows,
     sparse_work,
 )
-from fastfc.kernels.fused.jit import ONE, ZERO, inline, kernel
-from fastfc.kernels.fused.parallel import aligned, flat, share, view, view_rows
+from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.llvm.views import aligned, flat, share, view, view_rows
 from fastfc.kernels.plan import Plan
 
 CHUNK = 64  # samples at a time: their activations stay in the caches

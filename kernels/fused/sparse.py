@@ -14,10 +14,10 @@ from collections import namedtuple
 import numpy as np
 
 from fastfc.kernels.fused.activations import activate
-from fastfc.kernels.fused.jit import ZERO, inline, kernel
-from fastfc.kernels.fused.packing import WORDS, list_columns, pack_four, pack_words, transpose_words
-from fastfc.kernels.fused.parallel import flat, view_rows
-from fastfc.kernels.fused.vector import GATHER_TILES, VECTOR_BYTES, gather_tile, gather_update_tile
+from fastfc.kernels.fused.compiler.jit import ZERO, inline, kernel
+from fastfc.kernels.fused.llvm.packing import WORDS, list_columns, pack_four, pack_words, transpose_words
+from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, VECTOR_BYTES, gather_tile, gather_update_tile
+from fastfc.kernels.fused.llvm.views import flat, view_rows
 
 GROUP, WIDTH = GATHER_TILES[0]
 ROW_WIDTH = GATHER_TILES[1][1]

@@ -28,10 +28,10 @@ from fastfc.kernels.fused.arena import (
     transposed_weights,
 )
 from fastfc.kernels.fused.background import add_rows
-from fastfc.kernels.fused.jit import ONE, inline
-from fastfc.kernels.fused.momentum import step
-from fastfc.kernels.fused.parallel import fill, flat, share, view, view_rows
-from fastfc.kernels.fused.vector import VECTOR_BYTES
+from fastfc.kernels.fused.compiler.jit import ONE, inline
+from fastfc.kernels.fused.llvm.tiles import VECTOR_BYTES
+from fastfc.kernels.fused.llvm.views import fill, flat, share, view, view_rows
+from fastfc.kernels.fused.optimizers import step
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE
 
 HALVES = 2  # of the features, each of which has its own sums in the first layer

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastfc.kernels.reference.activations import activate, chain
-from fastfc.kernels.reference.momentum import step
+from fastfc.kernels.reference.optimizers import step
 
 
 def forward(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray) -> None:

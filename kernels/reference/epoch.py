@@ -8,7 +8,7 @@ import numpy as np
 
 from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
 from fastfc.kernels.reference import batch, dense, losses
-from fastfc.kernels.reference.momentum import step
+from fastfc.kernels.reference.optimizers import step
 
 Arrays = list[np.ndarray]
 

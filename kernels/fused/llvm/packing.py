@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastfc.kernels.fused.vector import GATHER_TILES, I32, I64, VECTOR_BYTES, Vectors, compress, intrinsic_of
+from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, I32, I64, VECTOR_BYTES, Vectors, compress, intrinsic_of
 
 WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
 

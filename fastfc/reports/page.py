@@ -1,4 +1,4 @@
-"""The HTML report of `fastfc.reproduce`: one file with its pictures inside, that loads nothing."""
+"""The HTML report of `fastfc.reports.reproduce`: one file with its pictures inside, that loads nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from fastfc import info, plots
-from fastfc.reproduce import data_name
+from fastfc.machine import info
+from fastfc.reports import plots
+from fastfc.reports.reproduction import data_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fastfc.reproduce import Reproduction
+    from fastfc.reports.reproduction import Reproduction
 
 __all__ = ["html"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import subprocess
@@ -58,7 +57,7 @@ def compiled_for() -> str:
     """The CPU and the vectors that kernels are compiled for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES change them."""
     from numba.core.registry import cpu_target
 
-    from fastfc.kernels.fused.vector import HAS_FMA, VECTOR_BYTES
+    from fastfc.kernels.fused.llvm.tiles import HAS_FMA, VECTOR_BYTES
 
     name = cpu_target.target_context.codegen()._get_host_cpu_name()
     return f"{name}: vectors of {8 * VECTOR_BYTES} bits, {'with' if HAS_FMA else 'no'} fused multiply-add"
@@ -76,15 +75,3 @@ def blas() -> list[dict[str, Any]]:
     ]
 
 
-def default_data() -> str:
-    """What a training that names no data would use."""
-    from fastfc.data import cache, mnist
-
-    chosen = os.environ.get("FASTFC_DATA_DIR")
-    folder = Path(chosen) if chosen else cache.folder("mnist")
-    whole = folder is not None and all(mnist.find(folder, file) for file in mnist.SHAPES)
-    if chosen:
-        return f"{'MNIST' if whole else 'none: no MNIST'} in {chosen} (FASTFC_DATA_DIR)"
-    if whole:
-        return f"MNIST in {folder}"
-    return "MNIST if it can be downloaded, else generated digits (FASTFC_DATA_DIR is not set)"

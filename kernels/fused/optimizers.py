@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fastfc.kernels.fused.jit import kernel
-from fastfc.kernels.fused.parallel import flat
+from fastfc.kernels.fused.compiler.jit import kernel
+from fastfc.kernels.fused.llvm.views import flat
 
 
 @kernel

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
-from fastfc.settings import number, one_of
+from fastfc.validation import number, one_of
 
 
 def initialize(

@@ -108,7 +108,7 @@ def _without_collector(compile_function):
 def cache_folder() -> Path | None:
     """Where compiled kernels are kept, private to the user and to this very source and Python; None where that cannot be."""
     digest = hashlib.sha256(f"{sys.version} {numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for path in sorted(Path(__file__).parents[2].rglob("*.py")):
         digest.update(path.read_bytes())
     try:
         chosen = os.environ.get("FASTFC_CACHE_DIR")

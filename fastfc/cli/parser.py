@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from fastfc import commands
+from fastfc.cli import commands
 from fastfc.errors import FastFCError
-from fastfc.progress import wrapped
+from fastfc.machine.terminal import wrapped
 
 ERROR = 2
 DATA = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (default: mnist, else digits)"
@@ -72,7 +72,7 @@ class _Version(argparse.Action):
 
 
 def _fill_train(parser: argparse.ArgumentParser) -> None:
-    from fastfc.options import add_settings
+    from fastfc.cli.options import add_settings
     from fastfc.recipes import RECIPES
 
     _add_data(parser)
@@ -101,7 +101,7 @@ def _fill_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_compare(parser: argparse.ArgumentParser) -> None:
-    from fastfc.options import add_settings
+    from fastfc.cli.options import add_settings
 
     _add_data(parser)
     names = "numpy,numba"

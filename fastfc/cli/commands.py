@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastfc.errors import invalid
-from fastfc.progress import announce, counted, wrapped
+from fastfc.machine.terminal import announce, counted, wrapped
 
 if TYPE_CHECKING:
     from fastfc.data import Dataset
     from fastfc.network import Network
-    from fastfc.train import TrainResult
+    from fastfc.results import TrainResult
 
 INTERRUPTED = 130
 MODEL, HISTORY, CURVES = "model.safetensors", "history.json", "training.png"
@@ -30,7 +30,7 @@ LOSS_LABELS = {
 
 def train(options: argparse.Namespace) -> int:
     import fastfc
-    from fastfc.options import given_settings
+    from fastfc.cli.options import given_settings
 
     settings = given_settings(options)
     _check_outputs(options)
@@ -63,8 +63,8 @@ def _print_result(result: TrainResult) -> None:
 
 
 def _write_run(result: TrainResult, folder: Path) -> None:
-    from fastfc import plots
-    from fastfc.files import atomic_write
+    from fastfc.reports import plots
+    from fastfc.storage.files import atomic_write
 
     result.model.save(folder / MODEL)
     content = result.to_dict()
@@ -78,7 +78,7 @@ def _write_run(result: TrainResult, folder: Path) -> None:
 
 
 def _curves(content: dict[str, Any]) -> Any:
-    from fastfc import plots
+    from fastfc.reports import plots
 
     title = f"{content['data']}: {'-'.join(map(str, content['layers']))}, {content['backend']} {content['dtype']}"
     return plots.training_curves(content["history"], title=title, loss_label=LOSS_LABELS[content["settings"]["loss"]])
@@ -125,7 +125,7 @@ def _show(pixels: Any) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     import fastfc
-    from fastfc.options import given_settings
+    from fastfc.cli.options import given_settings
 
     settings = {"epochs": 1, **given_settings(options)}
     _check_outputs(options)
@@ -142,9 +142,10 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    from fastfc import info as machine
-    from fastfc.backend import available_threads
-    from fastfc.kernels.fused.jit import cache_folder
+    from fastfc.data.dataset import default_data
+    from fastfc.kernels.fused.compiler.jit import cache_folder
+    from fastfc.machine import info as machine
+    from fastfc.machine.threads import available_threads
 
     rows = machine.versions()
     rows["CPU"] = f"{machine.cpu_name()}, {available_threads()} logical cores to use"
@@ -152,7 +153,7 @@ def info(options: argparse.Namespace) -> None:
     rows["kernels"] = machine.compiled_for()
     rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
     rows["threads"] = f"{available_threads()} unless --threads says otherwise"
-    rows["data"] = machine.default_data()
+    rows["data"] = default_data()
     rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
     for name, text in rows.items():
         print(wrapped(text, f"{name:10}", 10 * " "))
@@ -163,7 +164,7 @@ def warmup(options: argparse.Namespace) -> None:
     import numpy as np
 
     import fastfc
-    from fastfc.kernels.fused.jit import cache_folder
+    from fastfc.kernels.fused.compiler.jit import cache_folder
     from fastfc.settings import DTYPES
 
     data = np.zeros((4, 32), np.uint8), np.arange(4) % 2
@@ -176,7 +177,7 @@ def warmup(options: argparse.Namespace) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> None:
-    from fastfc.reproduce import reproduce as run
+    from fastfc.reports.reproduce import reproduce as run
 
     run(options.names, **_chosen(options, "backend", "out", "data", "epochs", "threads", "seed", "verbose"))
 
@@ -210,8 +211,8 @@ def _seconds(function: Callable[[Any], Any], argument: Any) -> float:
 
 def plot(options: argparse.Namespace) -> None:
     import fastfc
-    from fastfc import plots
-    from fastfc.files import atomic_write
+    from fastfc.reports import plots
+    from fastfc.storage.files import atomic_write
 
     content = _read_history(options.folder / HISTORY)
     model = fastfc.load(options.folder / MODEL)
@@ -229,7 +230,7 @@ def plot(options: argparse.Namespace) -> None:
 
 
 def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[], Any]]:
-    from fastfc import plots
+    from fastfc.reports import plots
 
     X, y, _ = _held_out(data)
     predicted = model.predict(X)
@@ -291,6 +292,6 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from fastfc.files import atomic_write
+    from fastfc.storage.files import atomic_write
 
     atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())

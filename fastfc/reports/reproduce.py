@@ -1,6 +1,6 @@
 """The experiments of the reports, run again: what was reported next to what fastfc gets.
 
-`reproduce` trains the recipes, prints one table, and writes `reproduce.json` and `report.html` (`fastfc.report`).
+`reproduce` trains the recipes, prints one table, and writes `reproduce.json` and `report.html` (`fastfc.reports.page`).
 """
 
 from __future__ import annotations
@@ -8,105 +8,30 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import textwrap
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastfc.data import Dataset, load_data
 from fastfc.errors import DataError, FastFCError, InvalidType, invalid
-from fastfc.progress import announce, counted, wrapped
+from fastfc.machine.terminal import announce, counted, wrapped
 from fastfc.recipes import REPORTED, Recipe, get_recipe
+from fastfc.reports.reproduction import OwnImages, Reproduction, data_name
 from fastfc.results import TrainResult
-from fastfc.settings import whole
 from fastfc.train import train
+from fastfc.validation import whole
 
-__all__ = ["OwnImages", "Reproduction", "reproduce", "table"]
+__all__ = ["reproduce", "table"]
 
 RESULTS, REPORT = "reproduce.json", "report.html"
 OWN_IMAGE = "003-own-image"
 BATCHES, SAMPLES = 10, 1280  # between two progress lines: so many batches, or samples where the batches are small
 SKIPPED = 10  # epochs from one printed accuracy to the next
 COLUMNS = 10  # values in a line
-
-
-@dataclass(frozen=True, eq=False)
-class OwnImages:
-    """Digits of the test set drawn as pictures, and what a network reads in them.
-
-    labels               (n,) what they are
-    originals, readings  (n,) what the network reads before and after; -1 where no digit was found
-    pixels               (n, 784) uint8, the drawings as `fastfc.images.prepare` hands them to the network
-    """
-
-    labels: NDArray[np.int64]
-    originals: NDArray[np.int64]
-    readings: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
-
-    @property
-    def accuracy_before(self) -> float:
-        return float((self.originals == self.labels).mean())
-
-    @property
-    def accuracy_after(self) -> float:
-        return float((self.readings == self.labels).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Reproduction:
-    """One recipe, trained.
-
-    data            what it trained and tested on
-    train_accuracy, test_accuracy   of the trained network, shares; the second None without test data
-    train_seconds   of training; for a recipe with `time_all`, of a training on all samples
-    test_seconds    of predicting the test samples
-    own_images      of "003-own-image" only
-    """
-
-    recipe: Recipe
-    data: Dataset
-    result: TrainResult
-    train_accuracy: float
-    test_accuracy: float | None
-    train_seconds: float
-    test_seconds: float | None
-    own_images: OwnImages | None = None
-
-    @property
-    def loss(self) -> list[float]:
-        """Of each epoch, as the report counts it: with the L2 penalty where it does."""
-        return [record.loss + record.penalty * self.recipe.penalty for record in self.result.history]
-
-    @property
-    def speed_up(self) -> float | None:
-        """Reported over own training time, for as many epochs."""
-        reported = self.recipe.reported.get("train_seconds")
-        share = self.epochs / self.recipe.settings.epochs
-        return None if reported is None else share * reported / self.train_seconds
-
-    @property
-    def epochs(self) -> int:
-        """That were trained: those of the recipe, unless it was shortened."""
-        return len(self.result.history)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it. Reported loss and accuracy: [epoch from 1, value]; own loss: one value an epoch."""
-        ours: dict[str, Any] = {
-            "train_accuracy": self.train_accuracy,
-            "test_accuracy": self.test_accuracy,
-            "train_seconds": self.train_seconds,
-            "loss": self.loss,
-        }
-        if self.own_images:
-            ours["originals_accuracy"] = self.own_images.accuracy_before
-            ours["drawings_accuracy"] = self.own_images.accuracy_after
-        return {"reported": self.recipe.reported, "ours": ours, "assumptions": list(self.recipe.assumptions)}
 
 
 def reproduce(
@@ -157,16 +82,16 @@ def reproduce(
 def _check(recipes: Sequence[Recipe], folder: Path | None, dataset: Dataset) -> None:
     """Find out before the trainings, not after them, what is missing."""
     if folder:
-        from fastfc import plots
+        from fastfc.reports import plots
 
         if not plots.available():
             raise FastFCError(plots.MISSING)
         folder.mkdir(parents=True, exist_ok=True)
     if any(recipe.name == OWN_IMAGE for recipe in recipes):
-        from fastfc import images
+        from fastfc.images import picture
 
         if importlib.util.find_spec("PIL") is None:
-            raise FastFCError(images.MISSING)
+            raise FastFCError(picture.MISSING)
         if dataset.X_test is None or dataset.image_shape != (28, 28) or dataset.X_test.dtype != np.uint8:
             raise invalid("data", dataset.name, f"uint8 images of 28x28 with a test set for recipe {OWN_IMAGE}")
 
@@ -288,11 +213,6 @@ def table(runs: Sequence[Reproduction]) -> str:
     return "\n".join(lines)
 
 
-def data_name(data: Dataset) -> str:
-    """Of a file or folder, the last part."""
-    return textwrap.shorten(os.path.basename(data.name.rstrip("/")) or data.name, 40)
-
-
 def _trajectory(run: Reproduction) -> list[str]:
     """The points of a curve that the report gives, and ours at the same epochs; else how the loss went."""
     reported, name = run.recipe.reported, run.recipe.name
@@ -338,8 +258,8 @@ def _times(factor: float | None) -> str:
 
 
 def _write(folder: Path, runs: Sequence[Reproduction]) -> None:
-    from fastfc.files import atomic_write
-    from fastfc.report import html
+    from fastfc.reports.page import html
+    from fastfc.storage.files import atomic_write
 
     content = {"recipes": {run.recipe.name: run.to_dict() for run in runs}}
     atomic_write(folder / RESULTS, (json.dumps(content, indent=2) + "\n").encode())

@@ -13,8 +13,10 @@ import numpy as np
 from fastfc.backend import BACKENDS
 from fastfc.data import load_data
 from fastfc.errors import invalid
-from fastfc.settings import SettingsDict, one_of, whole
-from fastfc.train import TrainResult, train
+from fastfc.results import TrainResult
+from fastfc.settings import SettingsDict
+from fastfc.train import train
+from fastfc.validation import one_of, whole
 
 PAUSE = 0.25  # seconds before a training, in which the threads of the BLAS used before it fall asleep: until then they hold a core
 

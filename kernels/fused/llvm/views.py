@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastfc.kernels.fused.jit import inline
+from fastfc.kernels.fused.compiler.jit import inline
 
 SPINS = 20_000  # about 0.2 ms of waiting before the core is offered to others: more than a step's imbalance
 YIELD = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())

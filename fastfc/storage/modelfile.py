@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from fastfc.errors import InvalidArgument, InvalidType, ModelFileError, invalid
-from fastfc.files import atomic_write, checked_name
-from fastfc.settings import ACTIVATIONS, DTYPES, LOSSES, number, one_of, whole
+from fastfc.settings import ACTIVATIONS, DTYPES, LOSSES
+from fastfc.storage.files import atomic_write, checked_name
+from fastfc.validation import number, one_of, whole
 
 VERSION = "1"
 KEYS = ("layers", "activations", "loss", "output_activation", "scale", "dtype", "image_shape")

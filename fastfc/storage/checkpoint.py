@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
-from fastfc.files import WriteError, atomic_write, checked_name
-from fastfc.modelfile import (
+from fastfc.storage.files import WriteError, atomic_write, checked_name
+from fastfc.storage.modelfile import (
     INT_BITS,
     JSON_DEPTH,
     FileKind,
@@ -24,7 +24,7 @@ from fastfc.modelfile import (
     read_tensors,
     same_keys,
 )
-from fastfc.settings import one_of, whole
+from fastfc.validation import one_of, whole
 
 FILE_NAME = "checkpoint.safetensors"
 KEYS = ("weights", "biases", "velocities", "losses", "epoch", "history", "generator", "settings")

@@ -1,6 +1,6 @@
 """Pictures of one digit, brought into the form of MNIST: 20x20 in 28x28, centred by mass, light ink on black.
 
-The steps, in order: open and decode, find the ink (`fastfc.ink`), trim, scale to 20x20 with the aspect kept, pad to
+The steps, in order: open and decode, find the ink (`fastfc.images.ink`), trim, scale to 20x20 with the aspect kept, pad to
 28x28, shift the centre of mass to the centre. Pillow is imported when a file is opened; arrays need NumPy alone.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfc.errors import DataError, FastFCError, InvalidType, invalid
-from fastfc.ink import EDGE_SHARE, LEVELS, Picture, blur, find_ink
-from fastfc.settings import one_of, whole
+from fastfc.images.ink import EDGE_SHARE, LEVELS, Picture, blur, find_ink
+from fastfc.validation import one_of, whole
 
 if TYPE_CHECKING:
     from PIL import Image
