@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
-from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan, momentum_rule
+from fastfc.kernels.optimizers import of_momentum
+from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads
 from fastfc.settings import Init, Settings
@@ -126,7 +127,7 @@ class Network:
                 ACTIVATIONS[self.output_activation] if self.loss == "mse" else IDENTITY,
             ),
             loss=LOSSES[self.loss],
-            rule=momentum_rule(s.momentum_kind, s.momentum, s.weight_decay),
+            optimizer=of_momentum(s.momentum_kind, s.momentum, s.weight_decay),
             smoothing=s.label_smoothing,
             mean=s.grad_reduction == "mean",
             batch_size=batch_size,
@@ -250,14 +251,14 @@ class Network:
         target = targets if targets.ndim == 2 else np.empty_like(z)
         if targets.ndim == 1:
             one_hot(targets, np.arange(len(z)), 0, 1, target)
-        delta, sample_losses = np.empty_like(z), np.empty(len(z), z.dtype)
+        delta, sample_losses, scale = np.empty_like(z), np.empty(len(z), z.dtype), np.ones(len(z), z.dtype)
         with np.errstate(all="ignore"):
             if self.loss == "softmax_ce":
-                losses.softmax_cross_entropy(z, target, 1.0, delta, sample_losses)
+                losses.softmax_cross_entropy(z, target, scale, delta, sample_losses)
             elif self.loss == "sigmoid_bce":
-                losses.sigmoid_cross_entropy(z, target, 1.0, delta, sample_losses)
+                losses.sigmoid_cross_entropy(z, target, scale, delta, sample_losses)
             else:
-                losses.mean_squared_error(z, target, IDENTITY, 1.0, delta, sample_losses)
+                losses.mean_squared_error(z, target, IDENTITY, scale, delta, sample_losses)
         right = self._labels(z) == (target.argmax(axis=1) if self._by_largest else target[:, 0] > 0.5)
         return float(sample_losses.mean(dtype=np.float64)), float(right.mean())
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastfc.backend import load_backend
 from fastfc.data import Dataset, load_data
+from fastfc.kernels.plan import Epoch
 from fastfc.errors import DivergenceError, InvalidType, invalid
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import check_threads
@@ -181,15 +182,15 @@ class _Run:
             plan,
             self.X,
             self.targets,
-            self.model.weights,
-            self.model.biases,
-            velocities,
+            {"weights": self.model.weights, "biases": self.model.biases, **({"velocity": velocities} if velocities else {})},
             self.threads,
             self.result.input_kernel,
         )
         self.result.train_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        self.trainer.run(np.arange(self.n), self.sampling.shifts(np.arange(0), 1), self.rates, self.losses, 0, 0)
+        rules = plan.optimizer.rules(self.rates)
+        self.plan = plan
+        self.trainer.run(Epoch(np.arange(self.n), self.sampling.shifts(np.arange(0), 1), rules, self.losses), 0, 0)
         if self.test is not None:
             self.model._outputs(self.test[0][:1], self.threads)
         self.result.compile_seconds = time.perf_counter() - start
@@ -209,7 +210,8 @@ class _Run:
         self.interrupts, self.on_steps, self.steps_a_call = interrupts, on_steps, steps_a_call
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
             seconds, whole_epoch = self._epoch(epoch)
-            self.model.weights, self.model.biases, velocities = self.trainer.parameters()
+            state = self.trainer.state()
+            self.model.weights, self.model.biases, velocities = state['weights'], state['biases'], state.get('velocity', [])
             self._check_parameters(epoch)
             if not whole_epoch:
                 return self._stop()
@@ -236,12 +238,12 @@ class _Run:
         shifts = self.sampling.shifts(order, epoch)
         n, steps, end = len(order), self._steps(epoch), self._end(epoch)
         rates, self.losses = self.rates[end - steps : end], np.zeros(n, self.rates.dtype)
-        done = 0
+        rules, done = self.plan.optimizer.rules(rates, end - steps), 0
         while done == 0 or (done < steps and not self._is_over()):
             stop = min(done + (self.steps_a_call or self.count), steps)
             began = time.perf_counter()
             with np.errstate(all="ignore"):  # what is not finite is found in the losses
-                self.trainer.run(order, shifts, rates, self.losses, done, stop)
+                self.trainer.run(Epoch(order, shifts, rules, self.losses), done, stop)
             took = time.perf_counter() - began
             self._check_divergence(epoch, done, stop, rates)
             if self.on_steps:

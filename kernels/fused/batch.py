@@ -30,7 +30,9 @@ def gather_shifted(X, order, height, width, shifts, out, fill=0):
         first, last = max(away, 0), height * width + min(away, 0)
         for j in range(first):
             out[i, j] = outside
-        back = np.uint64(-away)  # unsigned indices are not checked for counting from the end, which would hinder vectors
+        back = np.uint64(
+            -away
+        )  # unsigned indices are not checked for counting from the end, which would hinder vectors
         for j in range(first, last):
             out[i, np.uint64(j)] = X[row, np.uint64(j) + back]
         for j in range(last, height * width):

@@ -10,7 +10,8 @@ import numpy as np
 from fastfc.kernels.fused.activations import activate, chain
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.llvm.packing import transpose_block
-from fastfc.kernels.fused.llvm.tiles import DENSE_TILES, VECTOR_BYTES, dense_tile, dense_update_tile
+from fastfc.kernels.fused.llvm.tiles import DENSE_TILES, dense_tile, dense_update_tile
+from fastfc.kernels.fused.llvm.vectors import VECTOR_BYTES
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]
@@ -72,14 +73,14 @@ def transpose(weights, start, stop, out):
 
 
 @kernel
-def update(x, delta, gradient, weights, velocity, rule):
+def update(x, delta, gradient, weights, state, rule):
     """One step of the weights along gradient + x^T delta, which is never stored.
 
     x (batch, fan_in), delta (batch, fan_out); gradient (fan_in, fan_out), or one row for all, is what earlier parts of
-    the batch gave; rule (6,) ends with the learning rate. A tile's columns of delta stay in the L1 cache while all
-    features pass.
+    the batch gave; state (states, fan_in, fan_out) and rule are those of `optimizers.step`. A tile's columns of delta stay in the L1
+    cache while all features pass.
     """
-    every = 1 if gradient.shape[0] == weights.shape[0] else 0
+    init_step = 1 if gradient.shape[0] == weights.shape[0] else 0
     m, lanes = weights.shape[0], VECTOR_BYTES // delta.itemsize
     vectors = delta.shape[1] // lanes
     tiles = (vectors + WIDTH - 1) // WIDTH
@@ -89,5 +90,5 @@ def update(x, delta, gradient, weights, velocity, rule):
         i = 0
         while i < m:
             rows = HEIGHT if m - i >= HEIGHT else 2 if m - i >= 2 else 1
-            dense_update_tile(x, i, delta, gradient, every, weights, velocity, rule, first * lanes, rows, width)
+            dense_update_tile(x, i, delta, gradient, init_step, weights, state, rule, first * lanes, rows, width)
             i += rows

@@ -1,6 +1,6 @@
 """The heads of the network: a loss and its gradient with respect to the logits, in one pass over a sample.
 
-z, delta (batch, padded outputs), C-contiguous; target (batch, outputs); losses (batch,). Padding of delta is set to 0.
+z, delta (batch, padded outputs), C-contiguous; target (batch, outputs); scale, losses (batch,). Padding of delta is set to 0.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def softmax_cross_entropy(z, target, scale, delta, losses):
             mass += target[i, j]
         losses[i] += mass * math.log(total)
         for j in range(outputs):
-            delta[i, j] = (delta[i, j] / total - target[i, j]) * scale
+            delta[i, j] = (delta[i, j] / total - target[i, j]) * scale[i]
         for j in range(outputs, delta.shape[1]):
             delta[i, j] = zero
 
@@ -56,7 +56,7 @@ def sigmoid_cross_entropy(z, target, scale, delta, losses):
         for j in range(outputs):
             small = delta[i, j]
             loss += max(z[i, j], zero) - z[i, j] * target[i, j] + math.log1p(small)
-            delta[i, j] = ((one if z[i, j] >= 0 else small) / (one + small) - target[i, j]) * scale
+            delta[i, j] = ((one if z[i, j] >= 0 else small) / (one + small) - target[i, j]) * scale[i]
         losses[i] = loss
         for j in range(outputs, delta.shape[1]):
             delta[i, j] = zero
@@ -72,7 +72,7 @@ def mean_squared_error(y, target, activation, scale, delta, losses):
         for j in range(outputs):
             difference = y[i, j] - target[i, j]
             loss += difference * difference
-            delta[i, j] = difference * (2 * scale / outputs)
+            delta[i, j] = difference * (2 * scale[i] / outputs)
         losses[i] = loss / outputs
         for j in range(outputs, delta.shape[1]):
             delta[i, j] = zero

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused import batch, sparse
-from fastfc.kernels.fused.arena import (
+from fastfc.kernels.fused import batch, dense, sparse
+from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.llvm.views import aligned, flat, view, view_rows
+from fastfc.kernels.fused.model import (
     ACTIVATION,
     FAN_OUT,
-    A,
     Arena,
-    B,
+    Model,
     ThreadMemory,
-    W,
+    all_weights,
+    bias_of,
     forward_hidden,
-    forward_pass,
-    matrix,
-    matrix_rows,
+    outputs_of,
     sparse_work,
 )
-from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
-from fastfc.kernels.fused.llvm.views import aligned, flat, share, view, view_rows
+from fastfc.kernels.fused.team import share
 from fastfc.kernels.plan import Plan
 
 CHUNK = 64  # samples at a time: their activations stay in the caches
@@ -35,17 +35,17 @@ WORK_PLACE, SCALE_PLACE = ZERO, ONE
 
 
 @inline
-def bring_together(X, features, begin, end, starts, keys, order):
-    """order[begin:end] = the samples begin to end, those next to each other that are non-zero in the same `features`.
+def bring_together(X, sort_features, begin, end, starts, keys, order):
+    """order[begin:end] = the samples begin to end, those next to each other that are non-zero in the same features.
 
     The sparse first layer takes neighbours at once, and each row of W that one of them needs. A counting sort; starts
-    (2 ** features + 1,) and keys (n,) are scratch memory.
+    (2 ** sort_features + 1,) and keys (n,) are scratch memory.
     """
     for k in range(starts.size):
         starts[k] = 0
     for i in range(begin, end):
         key = 0
-        for j in features:
+        for j in sort_features:
             key = 2 * key + (X[i, j] != 0)
         keys[i] = key
         starts[key + 1] += 1
@@ -56,27 +56,34 @@ def bring_together(X, features, begin, end, starts, keys, order):
         starts[keys[i]] += 1
 
 
-@kernel
-def run(thread, threads, arena, layout, places, scale, is_sparse, X, telling, starts, keys, order, codes, memory, out):
-    """out[i] = what the network gives for X[i], for this thread's share of the samples.
+# What a call predicts, and with what: samples X (n, features), scale (1,) of them; sort_features, by which samples are brought
+# together, with starts (threads, 2 ** sort_features + 1), keys (n,) and order (n,); codes (threads * CHUNK, features) and their
+# place in the arena as floats; a place and a ThreadMemory for what is sparse.
+Task = namedtuple("Task", "X scale is_sparse sort_features starts keys order codes inputs_place work_places work")
 
-    telling are the features by which samples are brought together. Scratch memory: starts (threads, 2 ** telling + 1),
-    keys (n,), order (n,), codes (threads * CHUNK, features), memory.
-    """
-    features, outputs = X.shape[1], layout[-1, FAN_OUT]
-    x = view(arena, places[0], threads * CHUNK, features)
-    work = sparse_work(arena, places[1 + thread], features, thread, memory)
+
+@kernel
+def run(thread, threads, model, task, out):
+    """out[i] = what the network gives for X[i], for this thread's share of the samples."""
+    X, order, layout = task.X, task.order, model.layout
+    features, outputs, last = X.shape[1], layout[-1, FAN_OUT], layout.shape[0] - 1
+    work = sparse_work(model.arena, task.work_places[thread], features, thread, task.work)
     begin, end = share(order.size, CHUNK, thread, threads)
     for block in range(begin, end, BLOCK):
-        bring_together(X, telling, block, min(end, block + BLOCK), starts[thread], keys, order)
+        bring_together(X, task.sort_features, block, min(end, block + BLOCK), task.starts[thread], task.keys, order)
     for part in range(begin, end, CHUNK):
         lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
-        own_codes = view_rows(codes, lo, hi)
-        batch.gather(X, order[part : part + hi - lo], own_codes)
-        if not is_sparse:
-            batch.multiply_by(own_codes, scale, view_rows(x, lo, hi))
-        forward_pass(arena, layout, matrix(arena, layout, 0, B, ONE), x, codes, scale, is_sparse, lo, hi, work)
-        result = matrix_rows(arena, layout, layout.shape[0] - 1, A, lo, hi)
+        codes, first = view_rows(task.codes, lo, hi), outputs_of(model, ZERO, lo, hi)
+        batch.gather(X, order[part : part + hi - lo], codes)
+        weights, bias, activation = all_weights(model, ZERO), bias_of(model, ZERO), layout[0, ACTIVATION]
+        if task.is_sparse:
+            sparse.forward(codes, task.scale, weights, bias, activation, first, work)
+        else:
+            x = view(model.arena, task.inputs_place + lo * features, hi - lo, features)
+            batch.multiply_by(codes, task.scale, x)
+            dense.forward(x, weights, bias, activation, first)
+        forward_hidden(model, lo, hi)
+        result = outputs_of(model, last, lo, hi)
         for i in range(hi - lo):
             for j in range(outputs):
                 out[order[part + i], j] = result[i, j]
@@ -95,16 +102,13 @@ def one(x, arena, table, *memory):
     if finite < x.shape[1]:
         return -1
     layout, places = view_rows(table, 0, table.shape[0] - 1), table[-1]
+    model = Model(arena, layout, ZERO, ZERO, None)
     scale = flat(view(arena, places[SCALE_PLACE] + (x.itemsize > 1), ONE, ONE))
     work = sparse_work(arena, places[WORK_PLACE], x.shape[1], ZERO, ThreadMemory(*memory))
-    weights, bias, out = (
-        matrix(arena, layout, 0, W, x.shape[1]),
-        matrix(arena, layout, 0, B, ONE),
-        matrix(arena, layout, 0, A, ONE),
-    )
-    sparse.forward(x, scale, weights, bias, layout[0, ACTIVATION], out, work)
-    forward_hidden(arena, layout, ZERO, ONE)
-    result = matrix_rows(arena, layout, layout.shape[0] - 1, A, 0, 1)
+    out = outputs_of(model, ZERO, ZERO, ONE)
+    sparse.forward(x, scale, all_weights(model, ZERO), bias_of(model, ZERO), layout[0, ACTIVATION], out, work)
+    forward_hidden(model, ZERO, ONE)
+    result = outputs_of(model, layout.shape[0] - 1, ZERO, ONE)
     best = 0
     for j in range(layout[-1, FAN_OUT]):
         if not math.isfinite(result[0, j]):
@@ -114,7 +118,7 @@ def one(x, arena, table, *memory):
     return best
 
 
-def telling_features(X: np.ndarray) -> np.ndarray:
+def choose_sort_features(X: np.ndarray) -> np.ndarray:
     """At most KEY_BITS features, spread over those that are 0 in a quarter to three quarters of the samples X."""
     often = np.count_nonzero(X, axis=0)
     halves = np.flatnonzero((often > len(X) / 4) & (often < len(X) * 3 / 4))
@@ -130,16 +134,18 @@ class Predictor:
     def __init__(self, plan: Plan, weights: list[np.ndarray], biases: list[np.ndarray], threads: int) -> None:
         self.plan, self.threads = plan, threads
         self.arena = Arena(plan, threads * CHUNK, threads, 1)
-        self.places = np.array([self.arena.place(threads * CHUNK * plan.layers[0]), *self.arena.work])
+        self.inputs_place, self.work_places = (
+            self.arena.place(threads * CHUNK * plan.layers[0]),
+            np.array(self.arena.work),
+        )
         scales = self.arena.place(2)
         self.arena.allocate()
         self.arena.memory[scales : scales + 2] = plan.scale, 1
         table = np.zeros((len(plan.layers), self.arena.layout.shape[1]), np.int64)
-        table[:-1], table[-1, [WORK_PLACE, SCALE_PLACE]] = self.arena.layout, [self.places[1], scales]
+        table[:-1], table[-1, [WORK_PLACE, SCALE_PLACE]] = self.arena.layout, [self.work_places[0], scales]
         self.of_one = self.arena.memory, table, *self.arena.thread_memory
         for l, (w, b) in enumerate(zip(weights, biases, strict=True)):
-            self.arena.matrix(l, W, len(w))[:] = w
-            self.arena.matrix(l, B, 1)[:] = b
+            self.arena.weights(l)[:], self.arena.bias(l)[:] = w, b
         self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
 
     def outputs(self, X: Any) -> np.ndarray:
@@ -152,23 +158,21 @@ class Predictor:
         seen = X[: 4 * CHUNK]
         is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
-        telling = telling_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
-        arena, scale = self.arena, self.scales[X.dtype]
-        fixed: tuple[Any, ...] = (
-            arena.memory,
-            arena.layout,
-            self.places,
-            scale,
-            int(is_sparse),
+        sort_features = choose_sort_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
+        task = Task(
             X,
-            telling,
-            np.empty((threads, 2 ** len(telling) + 1), np.int64),
+            self.scales[X.dtype],
+            int(is_sparse),
+            sort_features,
+            np.empty((threads, 2 ** len(sort_features) + 1), np.int64),
             np.empty(n, np.int64),
             np.empty(n, np.int64),
             codes,
-            arena.thread_memory,
-            out,
+            self.inputs_place,
+            self.work_places,
+            self.arena.thread_memory,
         )
+        fixed = self.arena.model(), task, out
         if threads == 1:
             run(0, 1, *fixed)
             return out

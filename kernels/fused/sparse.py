@@ -16,10 +16,13 @@ import numpy as np
 from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.compiler.jit import ZERO, inline, kernel
 from fastfc.kernels.fused.llvm.packing import WORDS, list_columns, pack_four, pack_words, transpose_words
-from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, VECTOR_BYTES, gather_tile, gather_update_tile
+from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, gather_tile, gather_update_tile
+from fastfc.kernels.fused.llvm.vectors import VECTOR_BYTES
 from fastfc.kernels.fused.llvm.views import flat, view_rows
+from fastfc.kernels.fused.optimizers import stays
+from fastfc.kernels.plan import GROUP
 
-GROUP, WIDTH = GATHER_TILES[0]
+WIDTH = GATHER_TILES[0][1]
 ROW_WIDTH = GATHER_TILES[1][1]
 PANEL = 64  # features whose non-zeros are listed at a time
 LISTS = PANEL // GROUP + GROUP  # groups in a panel, and single features at its end
@@ -137,23 +140,23 @@ def list_whole_panel(codes, j, scale, work):
 
 @inline
 def is_idle(gradient, rule):
-    """Whether a weight without gradient stays where it is: no momentum, no L2, and nothing from earlier parts of the batch."""
-    idle = gradient.shape[0] == 1 and rule[0] == 0 and rule[1] == 0 and rule[4] == 0
+    """Whether a weight whose samples are all 0 stays where it is: nothing moves it, nor comes from earlier parts of the batch."""
+    idle = gradient.shape[0] == 1 and stays(rule)
     for j in range(gradient.shape[1]):
         idle = idle and gradient[0, j] == 0
     return idle
 
 
 @kernel
-def update(codes, scale, delta, gradient, weights, velocity, rule, work):
+def update(codes, scale, delta, gradient, weights, state, rule, work):
     """One step of the weights along gradient + (scale * codes)^T delta, which is never stored.
 
-    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; rule (6,) ends with the
-    learning rate. The non-zeros of PANEL features are listed; then delta passes in tiles of columns that stay in the L1
+    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out) and
+    rule are those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in tiles of columns that stay in the L1
     cache while they serve all features of the panel.
     """
     index, packed, starts = work.index, work.listed, work.starts
-    every = 1 if gradient.shape[0] == weights.shape[0] else 0
+    init_step = 1 if gradient.shape[0] == weights.shape[0] else 0
     lanes = VECTOR_BYTES // delta.itemsize
     vectors = delta.shape[1] // lanes
     most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
@@ -180,9 +183,9 @@ def update(codes, scale, delta, gradient, weights, velocity, rule, work):
                         j + q,
                         delta,
                         gradient,
-                        every,
+                        init_step,
                         weights,
-                        velocity,
+                        state,
                         rule,
                         first * lanes,
                         height,

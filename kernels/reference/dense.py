@@ -11,6 +11,8 @@ For one layer with input x, weights W, bias b and activation f, and a loss L:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastfc.kernels.reference.activations import activate, chain
@@ -34,10 +36,11 @@ def backward(delta: np.ndarray, weights_t: np.ndarray, a: np.ndarray, activation
 
 
 def update(
-    x: np.ndarray, delta: np.ndarray, gradient: np.ndarray, weights: np.ndarray, velocity: np.ndarray, rule: np.ndarray
+    x: np.ndarray, delta: np.ndarray, gradient: np.ndarray, weights: np.ndarray, state: np.ndarray, rule: Any
 ) -> None:
-    """One step of the weights along gradient + x^T delta;  x (batch, fan_in), delta (batch, fan_out), rule as in `step`.
+    """One step of the weights along gradient + x^T delta;  x (batch, fan_in), delta (batch, fan_out).
 
-    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave.
+    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out) and
+    rule are those of `optimizers.step`.
     """
-    step(weights, velocity, gradient + np.dot(x.T, delta), rule)
+    step(weights, state, gradient + np.dot(x.T, delta), rule)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Plan
+from fastfc.kernels.optimizers import BIASES, WEIGHTS
+from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Epoch, Plan
 from fastfc.kernels.reference import batch, dense, losses
 from fastfc.kernels.reference.optimizers import step
 
@@ -14,80 +15,87 @@ Arrays = list[np.ndarray]
 
 
 class Trainer:
-    """One training: its parameters and their velocities, which are copies, and the data, which is only read.
+    """One training: its parameters and the optimiser's state, which are copies, and the data, which is only read.
 
-    X           (n, features) uint8 or plan.dtype, C-contiguous, or a scipy CSR matrix of one of these
-    targets     (n,) int64 labels, or (n, outputs) of plan.dtype
-    weights     (fan_in, fan_out) for each layer, biases (fan_out,)
-    velocities  of the weights, then of the biases; or none, for zeros
+    X        (n, features) uint8 or plan.dtype, C-contiguous, or a scipy CSR matrix of one of these
+    targets  (n,) int64 labels, or (n, outputs) of plan.dtype
+    state    "weights": (fan_in, fan_out) for each layer; "biases": (fan_out,); and by the names that the optimiser has for its
+             state, arrays of the shapes of all weights, then of all biases, or nothing, for zeros
     threads, input_kernel   choices of the fused backend; NumPy's BLAS has its own threads, and dense is all it knows
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        X: Any,
-        targets: np.ndarray,
-        weights: Arrays,
-        biases: Arrays,
-        velocities: Arrays,
-        threads: int,
-        input_kernel: str,
+        self, plan: Plan, X: Any, targets: np.ndarray, state: dict[str, Arrays], threads: int, input_kernel: str
     ) -> None:
         self.plan, self.X, self.targets = plan, X, targets
-        self.W = [w.astype(plan.dtype) for w in weights]
-        self.b = [b[None].astype(plan.dtype) for b in biases]
-        layers = len(self.W)
-        zeros = [np.zeros_like(p) for p in self.W + self.b]
-        self.V = (
-            [v.reshape(z.shape).astype(plan.dtype) for v, z in zip(velocities, zeros, strict=True)]
-            if velocities
-            else zeros
-        )
-        self.rules = np.array(
-            [(*plan.rule, 0), (*plan.rule[:4], 0, 0)], plan.dtype
-        )  # of the weights and, without L2, the biases
+        self.weights = [w.astype(plan.dtype) for w in state["weights"]]
+        self.biases = [b[None].astype(plan.dtype) for b in state["biases"]]
+        self.layers = len(self.weights)
+        parameters, names = [*self.weights, *self.biases], plan.optimizer.states
+        self.kept = [np.zeros((len(names), *p.shape), plan.dtype) for p in parameters]  # (states, ...) for each
+        for k, name in enumerate(names):
+            for kept, given in zip(self.kept, state.get(name, []), strict=name in state):
+                kept[k] = given
+        self.block, self.gradients = _in_one_block(parameters)
+        self.factors = plan.optimizer.factors(self.layers, plan.dtype)
         self.scale = np.array([plan.scale if X.dtype == np.uint8 else 1], plan.dtype)
         self.a = [np.empty((plan.batch_size, size), plan.dtype) for size in plan.layers]
         self.delta = [np.empty((plan.batch_size, size), plan.dtype) for size in plan.layers[1:]]
         self.target = np.empty((plan.batch_size, plan.layers[-1]), plan.dtype)
         self.codes = np.empty((plan.batch_size, plan.layers[0]), X.dtype)
         self.none = [np.zeros((1, size), plan.dtype) for size in plan.layers[1:]]
-        self.layers = layers
 
-    def run(
-        self, order: np.ndarray, shifts: np.ndarray, rates: np.ndarray, sample_losses: np.ndarray, start: int, stop: int
-    ) -> None:
-        """Steps `start` to `stop` of an epoch.
-
-        order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rates (steps,) learning rates;
-        sample_losses (n,), in that order, is written.
-        """
-        size = self.plan.batch_size
+    def run(self, epoch: Epoch, start: int, stop: int) -> None:
+        """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update."""
         for s in range(start, stop):
-            part = slice(s * size, min((s + 1) * size, len(order)))
-            self._step(order[part], shifts[part], rates[s], sample_losses[part])
+            a, delta = self._back(epoch, s)
+            for l in range(self.layers):
+                weights, of_biases = self._rule(epoch, s, l, WEIGHTS), self._rule(epoch, s, l, BIASES)
+                dense.update(a[l], delta[l], self.none[l], self.weights[l], self.kept[l], weights)
+                summed = delta[l].sum(axis=0, keepdims=True)
+                step(self.biases[l], self.kept[self.layers + l], summed, of_biases)
 
-    def parameters(self) -> tuple[Arrays, Arrays, Arrays]:
-        """Copies of the weights, the biases, and the velocities of both."""
-        return (
-            [w.copy() for w in self.W],
-            [b[0].copy() for b in self.b],
-            [v.copy() for v in self.V[: self.layers]] + [v[0].copy() for v in self.V[self.layers :]],
-        )
+    def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
+        """The gradient of the batch of step `s`, of all layers in one flat array, which may be changed before `apply`."""
+        a, delta = self._back(epoch, s)
+        for l in range(self.layers):
+            np.dot(a[l].T, delta[l], out=self.gradients[l])
+            delta[l].sum(axis=0, keepdims=True, out=self.gradients[self.layers + l])
+        return self.block
+
+    def apply(self, epoch: Epoch, s: int) -> None:
+        """The update of step `s` along what that array holds."""
+        for l in range(self.layers):
+            for which, k in ((WEIGHTS, l), (BIASES, self.layers + l)):
+                parameters = [*self.weights, *self.biases][k]
+                step(parameters, self.kept[k], self.gradients[k], self._rule(epoch, s, l, which))
+
+    def state(self) -> dict[str, Arrays]:
+        """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
+        kept = {
+            name: [k[i].copy() for k in self.kept[: self.layers]] + [k[i][0].copy() for k in self.kept[self.layers :]]
+            for i, name in enumerate(self.plan.optimizer.states)
+        }
+        return {"weights": [w.copy() for w in self.weights], "biases": [b[0].copy() for b in self.biases], **kept}
 
     def close(self) -> None:
         """Nothing to release here."""
 
-    def _step(self, order: np.ndarray, shifts: np.ndarray, rate: float, sample_losses: np.ndarray) -> None:
-        plan, last, m = self.plan, self.layers - 1, len(order)
+    def _rule(self, epoch: Epoch, s: int, layer: int, which: int) -> Any:
+        return self.plan.optimizer.kind(*(epoch.rules[s] * self.factors[layer, which]))
+
+    def _back(self, epoch: Epoch, s: int) -> tuple[Arrays, Arrays]:
+        """The batch of step s through the network and back: what goes into each layer, and dL/dz of each."""
+        plan, size = self.plan, self.plan.batch_size
+        part = slice(s * size, min((s + 1) * size, len(epoch.order)))
+        m = part.stop - part.start
         a, delta = [x[:m] for x in self.a], [d[:m] for d in self.delta]
-        target = self._load(order, shifts, a[0])
+        target = self._load(epoch.order[part], epoch.shifts[part], a[0])
 
         for l in range(self.layers):
-            dense.forward(a[l], self.W[l], self.b[l], plan.activations[l], a[l + 1])
+            dense.forward(a[l], self.weights[l], self.biases[l], plan.activations[l], a[l + 1])
 
-        scale = 1 / m if plan.mean else 1.0
+        scale, sample_losses = np.full(m, 1 / m if plan.mean else 1, plan.dtype), epoch.losses[part]
         if plan.loss == SOFTMAX_CE:
             losses.softmax_cross_entropy(a[-1], target, scale, delta[-1], sample_losses)
         elif plan.loss == SIGMOID_BCE:
@@ -95,13 +103,9 @@ class Trainer:
         elif plan.loss == MSE:
             losses.mean_squared_error(a[-1], target, plan.activations[-1], scale, delta[-1], sample_losses)
 
-        for l in range(last, 0, -1):
-            dense.backward(delta[l], self.W[l].T, a[l], plan.activations[l - 1], delta[l - 1])
-
-        self.rules[:, 5] = rate
-        for l in range(self.layers):
-            dense.update(a[l], delta[l], self.none[l], self.W[l], self.V[l], self.rules[0])
-            step(self.b[l], self.V[self.layers + l], delta[l].sum(axis=0, keepdims=True), self.rules[1])
+        for l in range(self.layers - 1, 0, -1):
+            dense.backward(delta[l], self.weights[l].T, a[l], plan.activations[l - 1], delta[l - 1])
+        return a, delta
 
     def _load(self, order: np.ndarray, shifts: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The batch: its samples into x, and its targets."""
@@ -119,3 +123,10 @@ class Trainer:
         else:
             batch.gather(self.targets, order, target)
         return target
+
+
+def _in_one_block(like: Arrays) -> tuple[np.ndarray, Arrays]:
+    """Memory for arrays of these shapes, as one flat array, and as views of it."""
+    block = np.zeros(sum(array.size for array in like), like[0].dtype)
+    ends = np.cumsum([array.size for array in like])
+    return block, [block[end - array.size : end].reshape(array.shape) for array, end in zip(like, ends, strict=True)]

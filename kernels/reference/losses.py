@@ -1,7 +1,7 @@
 """The heads of the network: a loss, and its gradient with respect to the logits z of the last layer.
 
 In all of them: z (batch, outputs), target (batch, outputs), delta (batch, outputs) and losses (batch,) are written;
-delta is scaled by `scale`, 1/batch for the mean over the batch and 1 for the sum.
+row i of delta is scaled by scale[i], (batch,): 1/batch for the mean over the batch and 1 for the sum.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastfc.kernels.reference.activations import chain
 
 
 def softmax_cross_entropy(
-    z: np.ndarray, target: np.ndarray, scale: float, delta: np.ndarray, losses: np.ndarray
+    z: np.ndarray, target: np.ndarray, scale: np.ndarray, delta: np.ndarray, losses: np.ndarray
 ) -> None:
     """Softmax and cross-entropy: p = exp(z) / sum exp(z),  L = -sum_j y_j ln p_j,  and, with sum_j y_j = 1:
 
@@ -26,11 +26,11 @@ def softmax_cross_entropy(
     exponential = np.exp(shifted)
     total = exponential.sum(axis=1, keepdims=True)
     losses[:] = (target * (np.log(total) - shifted)).sum(axis=1)
-    delta[:] = (exponential / total - target) * scale
+    delta[:] = (exponential / total - target) * scale[:, None]
 
 
 def sigmoid_cross_entropy(
-    z: np.ndarray, target: np.ndarray, scale: float, delta: np.ndarray, losses: np.ndarray
+    z: np.ndarray, target: np.ndarray, scale: np.ndarray, delta: np.ndarray, losses: np.ndarray
 ) -> None:
     """A sigmoid and a binary cross-entropy for each output: s = 1 / (1 + exp(-z)),  L = -sum_j y_j ln s_j + (1-y_j) ln(1-s_j),
 
@@ -41,11 +41,11 @@ def sigmoid_cross_entropy(
     small = np.exp(-np.abs(z))
     losses[:] = (np.maximum(z, 0) - z * target + np.log1p(small)).sum(axis=1)
     sigmoid = np.where(z >= 0, 1, small) / (1 + small)
-    delta[:] = (sigmoid - target) * scale
+    delta[:] = (sigmoid - target) * scale[:, None]
 
 
 def mean_squared_error(
-    y: np.ndarray, target: np.ndarray, activation: int, scale: float, delta: np.ndarray, losses: np.ndarray
+    y: np.ndarray, target: np.ndarray, activation: int, scale: np.ndarray, delta: np.ndarray, losses: np.ndarray
 ) -> None:
     """Mean squared error of report 003 over the n outputs y = f(z): E = 1/n sum_j (t_j - y_j)²,
 
@@ -54,5 +54,5 @@ def mean_squared_error(
     outputs = y.shape[1]
     difference = y - target
     losses[:] = (difference * difference).sum(axis=1) / outputs
-    delta[:] = difference * (2 / outputs * scale)
+    delta[:] = difference * (2 / outputs * scale[:, None])
     chain(y, delta, activation)

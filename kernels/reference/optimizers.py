@@ -1,22 +1,20 @@
-"""The step of gradient descent, with and without momentum, and with L2."""
+"""The step of an optimiser: its formula, applied to whole arrays."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from fastfc.kernels.optimizers import FORMULAS
 
-def step(parameters: np.ndarray, velocity: np.ndarray, gradient: np.ndarray, rule: np.ndarray) -> None:
-    """Move the parameters w and their velocity v along the gradient, in place; arrays of one shape.
 
-        g = gradient + decay w         L2: the gradient of decay/2 * sum(w²)
-        v = b v + c g
-        w = w - lr (d g + e v)
+def step(parameters: np.ndarray, state: np.ndarray, gradient: np.ndarray, rule: Any) -> None:
+    """Move parameters and their state along the gradient, in place, by the formula of the kind that `rule` is of.
 
-    with rule = (b, c, d, e, decay, lr):  none (0, 0, 1, 0),  ema (b, 1-b, 0, 1),  heavy ball (b, 1, 0, 1),
-    Nesterov (b, 1, 1, b).
+    parameters, gradient (rows, columns); state (states, rows, columns).
     """
-    b, c, d, e, decay, lr = rule
-    g = gradient + decay * parameters
-    velocity *= b
-    velocity += c * g
-    parameters -= lr * (d * g + e * velocity)
+    moved, new = FORMULAS[type(rule)](parameters, tuple(state), gradient, rule)
+    parameters[:] = moved
+    for old, array in zip(state, new, strict=True):
+        old[:] = array

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastfc.kernels.reference import dense
@@ -29,9 +31,9 @@ def update(
     delta: np.ndarray,
     gradient: np.ndarray,
     weights: np.ndarray,
-    velocity: np.ndarray,
-    rule: np.ndarray,
+    state: np.ndarray,
+    rule: Any,
     work: object,
 ) -> None:
     """One step of the weights along gradient + (scale * codes)^T delta, as in `dense.update`; `work` is not used here."""
-    dense.update(codes * scale, delta, gradient, weights, velocity, rule)
+    dense.update(codes * scale, delta, gradient, weights, state, rule)

@@ -9,7 +9,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, I32, I64, VECTOR_BYTES, Vectors, compress, intrinsic_of
+from fastfc.kernels.fused.llvm.vectors import I32, I64, VECTOR_BYTES, Vectors, compress, intrinsic_of
+from fastfc.kernels.plan import GROUP
 
 WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
 
@@ -28,14 +29,14 @@ def list_columns(typingctx, x, columns, index):
         ascending, zero = ir.Constant(integers, list(range(v.lanes))), ir.Constant(v.type, None)
         count = cgutils.alloca_once_value(builder, I64(0))
         with cgutils.for_range_slice(builder, I64(0), a["columns"], I64(v.lanes)) as (start, _):
-            rows = [v.load(a.address("x", I64(r), start)) for r in range(GATHER_TILES[0][0])]
+            rows = [v.load(a.address("x", I64(r), start)) for r in range(GROUP)]
             found = functools.reduce(builder.or_, [builder.fcmp_unordered("!=", row, zero) for row in rows])
             so_far = builder.load(count)
             numbers = builder.insert_element(ir.Constant(integers, ir.Undefined), builder.trunc(start, I32), I32(0))
             numbers = builder.add(
                 ascending, builder.shuffle_vector(numbers, numbers, ir.Constant(integers, [0] * v.lanes))
             )
-            at = builder.inttoptr(a.address("index", so_far), integers.as_pointer())
+            at = builder.bitcast(a.address("index", so_far), integers.as_pointer())
             builder.store(compress(builder, numbers, found), at).align = 4
             builder.store(builder.add(so_far, builder.zext(builder.ctpop(builder.bitcast(found, bits)), I64)), count)
         return builder.load(count)
@@ -102,12 +103,12 @@ def pack_words(typingctx, words, g, i, index, packed, count):
             return builder.shuffle_vector(one, one, ir.Constant(numbers, [0] * WORDS))
 
         lane = builder.add(splat(x["i"]), ir.Constant(numbers, list(range(WORDS))))
-        loaded = builder.load(builder.inttoptr(x.address("words", x["g"], x["i"]), numbers.as_pointer()))
+        loaded = builder.load(builder.bitcast(x.address("words", x["g"], x["i"]), numbers.as_pointer()))
         loaded.align = 4
         some = builder.icmp_unsigned("!=", loaded, ir.Constant(numbers, None))
         for name, value in (("index", lane), ("packed", loaded)):
             kept = compress(builder, value, some)
-            builder.store(kept, builder.inttoptr(x.address(name, x["count"]), numbers.as_pointer())).align = 4
+            builder.store(kept, builder.bitcast(x.address(name, x["count"]), numbers.as_pointer())).align = 4
         return builder.add(x["count"], builder.zext(builder.ctpop(builder.bitcast(some, flags)), I64))
 
     return intrinsic_of(names, (words, g, i, index, packed, count), emit, types.int64)
@@ -127,21 +128,21 @@ def pack_four(typingctx, codes, i, j, scale, index, packed, count):
         whole = ir.IntType(4 * x.context.get_abi_sizeof(kind) * 8)
         at = x.address("codes", x["i"], x["j"])
         if isinstance(kind, ir.IntType):  # all four codes as one integer
-            word = builder.load(builder.inttoptr(at, whole.as_pointer()))
+            word = builder.load(builder.bitcast(at, whole.as_pointer()))
             word.align = 1
             some = builder.icmp_unsigned("!=", word, whole(0))
             values = builder.uitofp(builder.bitcast(word, loaded_type), four)
         else:
-            values = builder.load(builder.inttoptr(at, loaded_type.as_pointer()))
+            values = builder.load(builder.bitcast(at, loaded_type.as_pointer()))
             values.align = 4
             different = builder.fcmp_unordered("!=", values, ir.Constant(loaded_type, None))
             some = builder.icmp_unsigned("!=", builder.bitcast(different, ir.IntType(4)), ir.IntType(4)(0))
-        scale = builder.load(builder.inttoptr(x.address("scale"), element.as_pointer()))
+        scale = builder.load(builder.bitcast(x.address("scale"), element.as_pointer()))
         scales = builder.insert_element(ir.Constant(four, ir.Undefined), scale, I32(0))
         scales = builder.shuffle_vector(scales, scales, ir.Constant(ir.VectorType(I32, 4), [0] * 4))
-        target = builder.inttoptr(x.address("packed", x["count"]), four.as_pointer())
+        target = builder.bitcast(x.address("packed", x["count"]), four.as_pointer())
         builder.store(builder.fmul(values, scales), target).align = 4
-        builder.store(builder.trunc(x["i"], I32), builder.inttoptr(x.address("index", x["count"]), I32.as_pointer()))
+        builder.store(builder.trunc(x["i"], I32), builder.bitcast(x.address("index", x["count"]), I32.as_pointer()))
         return builder.add(x["count"], builder.zext(some, I64))
 
     return intrinsic_of(names, (codes, i, j, scale, index, packed, count), emit, types.int64)

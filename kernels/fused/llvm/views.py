@@ -1,13 +1,6 @@
-"""What threads need inside compiled code: views of one shared block of memory, a division of work, and a barrier.
-
-An epoch runs in as many Python threads as are wanted, each inside one compiled call that holds no GIL. They meet twice a
-step at a barrier of their own. That takes no threading layer of Numba, so nothing of theirs (fork, nested use, lost
-exceptions) can go wrong.
-"""
+"""Views of one block of memory inside compiled code, without the reference counts that threads would fight over."""
 
 from __future__ import annotations
-
-import sys
 
 import numpy as np
 from llvmlite import ir
@@ -17,17 +10,16 @@ from numba.extending import intrinsic
 
 from fastfc.kernels.fused.compiler.jit import inline
 
-SPINS = 20_000  # about 0.2 ms of waiting before the core is offered to others: more than a step's imbalance
-YIELD = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
 CACHE_LINE = 64
 
 
-def _unowned(context, builder, array_type, data, shape):
-    """A C-contiguous array at `data` without an owner."""
+def _unowned(context, builder, array_type, data, shape, strides=None):
+    """An array at `data` without an owner, C-contiguous where no strides are given."""
     size = ir.IntType(64)(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-    strides = [size]
-    for extent in reversed(shape[1:]):
-        strides.insert(0, builder.mul(strides[0], extent))
+    if strides is None:
+        strides = [size]
+        for extent in reversed(shape[1:]):
+            strides.insert(0, builder.mul(strides[0], extent))
     result = context.make_array(array_type)(context, builder)
     context.populate_array(
         result,
@@ -93,45 +85,20 @@ def fill(matrix, value):
 
 
 @intrinsic
-def _arrive(typingctx, counter):
-    """Add one to counter[0] and return what it was; all that was written before can be seen by who reads the sum."""
+def view_states(typingctx, matrix, distance, states):
+    """(states, rows, columns): what lies `distance`, twice `distance` ... elements behind a C-contiguous matrix, in its form."""
+    array_type = types.Array(matrix.dtype, 3, "A")
 
     def codegen(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "seq_cst")
+        matrix, distance, states = args
+        array = context.make_array(signature.args[0])(context, builder, matrix)
+        rows, columns = cgutils.unpack_tuple(builder, array.shape)
+        row, element = cgutils.unpack_tuple(builder, array.strides)
+        strides = [builder.mul(distance, element), row, element]
+        data = builder.gep(array.data, [distance])
+        return _unowned(context, builder, array_type, data, [states, rows, columns], strides)
 
-    return types.int64(counter), codegen
-
-
-@intrinsic
-def _arrived(typingctx, counter):
-    """counter[0], read anew each time."""
-
-    def codegen(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.load_atomic(array.data, "acquire", 8)
-
-    return types.int64(counter), codegen
-
-
-@inline
-def barrier(counter, threads, passed):
-    """Wait until all `threads` have come here `passed` + 1 times; returns passed + 1. counter: int64, zero at the start."""
-    if threads > 1:
-        _arrive(counter)
-        spins = 0
-        while _arrived(counter) < threads * (passed + 1):
-            spins += 1
-            if spins > SPINS:
-                YIELD()
-    return passed + 1
-
-
-@inline
-def share(n, unit, thread, threads):
-    """(start, stop) of a thread's share of n items, cut at multiples of `unit`."""
-    units = (n + unit - 1) // unit
-    return min(n, units * thread // threads * unit), min(n, units * (thread + 1) // threads * unit)
+    return array_type(matrix, types.intp, types.intp), codegen
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:
