@@ -91,9 +91,10 @@ class Optimizer:
     def rules(self, rates: np.ndarray, first: int = 0) -> np.ndarray:
         """(steps, numbers of a rule) for steps first, first + 1, ... of the training, whose learning rates are `rates` (steps,)."""
         columns = {"rate": rates, **dict(self.numbers)}
-        return np.stack([np.broadcast_to(columns[name], rates.shape) for name in self.kind._fields], 1).astype(
-            rates.dtype
-        )
+        rules = np.empty((len(rates), len(self.kind._fields)), rates.dtype)
+        for i, name in enumerate(self.kind._fields):
+            rules[:, i] = columns[name]
+        return rules
 
     def factors(self, layers: int, dtype: np.dtype) -> np.ndarray:
         """(layers, 2, numbers of a rule) of what each number of a rule is multiplied by, for weights and biases: no L2 on biases."""

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.plan import ACTIVATIONS, momentum_rule
+from fastfc.kernels.optimizers import STATES, Accumulate, Optimizer, of_momentum
+from fastfc.kernels.plan import ACTIVATIONS
 
 Arguments = dict[str, Any]
 BACKENDS = ("reference", "fused")
@@ -96,11 +97,12 @@ class Draw:
         shares = self.rng.random((rows, outputs)) + 0.01
         return (shares / shares.sum(axis=1, keepdims=True)).astype(self.dtype)
 
-    def rule(self, kind: str) -> np.ndarray:
-        return np.array([*momentum_rule(kind, 0.9, 0.01), 0.05], self.dtype)
+    def rule(self, name: str) -> Any:
+        rules = OPTIMIZERS[name].rules(np.array([0.05], self.dtype))
+        return OPTIMIZERS[name].kind(*rules[0])
 
-    def velocity(self, kind: str, *shape: int) -> np.ndarray:
-        return self.zeros(*shape) if kind == "none" else self.normal(*shape)
+    def state(self, name: str, *shape: int) -> np.ndarray:
+        return self.normal(len(STATES[OPTIMIZERS[name].kind]), *shape)
 
 
 def _activate(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
@@ -145,7 +147,7 @@ def _multiply_by(kind: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -
 
 def _loss(name: str, activation: int | None, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     target = draw.shares(batch, fan_out)
-    out = {"scale": draw.number(1 / batch), "delta": draw.nan(batch, fan_out), "losses": draw.nan(batch)}
+    out = {"scale": draw.shares(1, batch)[0], "delta": draw.nan(batch, fan_out), "losses": draw.nan(batch)}
     if activation is None:
         return {"z": 3 * draw.normal(batch, fan_out), "target": target, **out}
     return {"y": draw.normal(batch, fan_out), "target": target, "activation": activation, **out}
@@ -153,7 +155,7 @@ def _loss(name: str, activation: int | None, draw: Draw, batch: int, fan_in: int
 
 def _step(kind: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     shape = fan_in, fan_out
-    moved = {"parameters": draw.normal(*shape), "velocity": draw.velocity(kind, *shape)}
+    moved = {"parameters": draw.normal(*shape), "state": draw.state(kind, *shape)}
     return {**moved, "gradient": draw.normal(*shape), "rule": draw.rule(kind)}
 
 
@@ -171,8 +173,8 @@ def _layer(activation: int, draw: Draw, fan_in: int, fan_out: int, batch: int) -
 def _moved(kind: str, earlier: bool, draw: Draw, fan_in: int, fan_out: int) -> Arguments:
     """The arguments of an update after delta."""
     gradient = draw.normal(fan_in, fan_out) if earlier else draw.zeros(1, fan_out)
-    weights, velocity = draw.normal(fan_in, fan_out), draw.velocity(kind, fan_in, fan_out)
-    return {"gradient": gradient, "weights": weights, "velocity": velocity, "rule": draw.rule(kind)}
+    weights, state = draw.normal(fan_in, fan_out), draw.state(kind, fan_in, fan_out)
+    return {"gradient": gradient, "weights": weights, "state": state, "rule": draw.rule(kind)}
 
 
 def _dense_forward(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
@@ -206,8 +208,11 @@ def _sparse_update(
     return {**given, **_moved(kind, earlier, draw, fan_in, fan_out), "work": None}
 
 
-MATRICES = ("weights", "bias", "out", "delta", "gradient", "velocity")
-KINDS = ("none", "ema", "heavy_ball", "nesterov")
+MATRICES = ("weights", "bias", "out", "delta", "gradient", "state")
+OPTIMIZERS = {
+    **{kind: of_momentum(kind, 0.9, 0.01) for kind in ("none", "ema", "heavy_ball", "nesterov")},
+    "accumulate": Optimizer(Accumulate, ()),
+}
 CODES = ("uint8", "float")
 
 
@@ -228,10 +233,10 @@ def _table() -> list[Case]:
         ]
     for name in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
         table.append(Case("losses", name, "", partial(_loss, name, None), ("delta", "losses"), ("z", "delta")))
-    moved = ("weights", "velocity")
-    for kind in KINDS:
-        step = ("parameters", "velocity")
-        table.append(Case("momentum", "step", kind, partial(_step, kind), step, (*step, "gradient")))
+    moved = ("weights", "state")
+    for kind in OPTIMIZERS:
+        step = ("parameters", "state")
+        table.append(Case("optimizers", "step", kind, partial(_step, kind), step, (*step, "gradient")))
         for earlier in (False, True):
             name = f"{kind}{', second part' * earlier}"
             table.append(Case("dense", "update", name, partial(_dense_update, kind, earlier), moved, MATRICES))
@@ -242,7 +247,7 @@ def _table() -> list[Case]:
         for name in ("relu", "tanh"):
             build = partial(_sparse_forward, codes, ACTIVATIONS[name])
             table.append(Case("sparse", "forward", f"{codes} {name}", build, ("out",), MATRICES))
-        for kind, earlier in (("none", False), ("nesterov", False), ("nesterov", True)):
+        for kind, earlier in (("none", False), ("accumulate", False), ("nesterov", False), ("nesterov", True)):
             name = f"{codes} {kind}{', second part' * earlier}"
             build = partial(_sparse_update, codes, kind, earlier)
             table.append(Case("sparse", "update", name, build, moved, MATRICES))
@@ -272,29 +277,29 @@ def laid_out(case: Case, backend: str, arguments: Arguments) -> Arguments:
 
 
 def pad(matrix: np.ndarray) -> np.ndarray:
-    """The matrix with rows of a whole number of vectors, filled up with zeros, or with NaN where it is NaN itself."""
-    from fastfc.kernels.fused.llvm.tiles import lanes
+    """The matrices (..., rows, columns) with rows of a whole number of vectors, filled up with zeros, or NaN where all are NaN."""
+    from fastfc.kernels.fused.llvm.vectors import lanes
 
-    rows, columns = matrix.shape
+    *others, columns = matrix.shape
     whole = -(-columns // lanes(matrix.dtype)) * lanes(matrix.dtype)
-    padded = np.full((rows, whole), np.nan if np.isnan(matrix).all() else 0, matrix.dtype)
-    padded[:, :columns] = matrix
+    padded = np.full((*others, whole), np.nan if matrix.size and np.isnan(matrix).all() else 0, matrix.dtype)
+    padded[..., :columns] = matrix
     return padded
 
 
 def work(batch: int, fan_in: int, dtype: np.dtype) -> Any:
     """Scratch memory of the sparse first layer: at least as much as fused.sparse.Work says."""
     from fastfc.kernels.fused import sparse
-    from fastfc.kernels.fused.llvm import tiles as vector
+    from fastfc.kernels.fused.llvm.vectors import VECTOR_BYTES
 
-    wide = fan_in + vector.VECTOR_BYTES
-    listed = sparse.LISTS * batch + vector.VECTOR_BYTES
+    wide = fan_in + VECTOR_BYTES
+    listed = sparse.LISTS * batch + VECTOR_BYTES
     memory = {
         "index": np.zeros(max(wide, listed), np.int32),
         "x": np.zeros((sparse.GROUP, wide), dtype),
         "listed": np.zeros((listed, sparse.GROUP), dtype),
         "packed_words": np.zeros(listed, np.uint32),
-        "words": np.zeros((sparse.PANEL // sparse.GROUP, batch + vector.VECTOR_BYTES), np.uint32),
+        "words": np.zeros((sparse.PANEL // sparse.GROUP, batch + VECTOR_BYTES), np.uint32),
         "starts": np.zeros(sparse.LISTS + 1, np.int64),
     }
     return sparse.Work(**{name: memory[name] for name in sparse.Work._fields})
@@ -316,10 +321,10 @@ def check(case: Case, arguments: Arguments, function: Callable[..., None] | None
         if name not in case.written:
             np.testing.assert_array_equal(ours, value, err_msg=f"{name} was changed")
             continue
-        tolerance = 0 if case.exact else EPSILONS * np.finfo(value.dtype).eps * np.abs(expected[name]).max()
+        tolerance = 0 if case.exact else EPSILONS * np.finfo(value.dtype).eps * np.abs(expected[name]).max(initial=0)
         np.testing.assert_allclose(ours, expected[name], rtol=0, atol=tolerance, err_msg=name)
         if name in case.padded and name not in case.unset:
-            assert not own[name][:, value.shape[1] :].any(), f"padding of {name} is not 0"
+            assert not own[name][..., value.shape[-1] :].any(), f"padding of {name} is not 0"
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:

@@ -47,8 +47,8 @@ def test_seconds_are_the_median_over_epochs_of_all_repeats(monkeypatch: pytest.M
 
 
 def test_a_wrong_backend_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(parameters: Any, velocity: Any, gradient: Any, rule: Any) -> None:
-        right(parameters, velocity, gradient * 1.001, rule)
+    def step(parameters: Any, state: Any, gradient: Any, rule: Any) -> None:
+        right(parameters, state, gradient * 1.001, rule)
 
     right = optimizers.step
     monkeypatch.setattr("fastfc.kernels.reference.epoch.step", step)

@@ -13,6 +13,8 @@ import pytest
 from scipy.sparse import csr_array
 
 import fastfc
+from fastfc.kernels.optimizers import of_momentum
+from fastfc.kernels.plan import Epoch
 from fastfc.kernels.reference import epoch as reference
 from fastfc.network import Network
 from fastfc.training.input_kernel import background_of
@@ -106,35 +108,47 @@ def assert_same_steps(ours: Training, theirs: Training, dtype: str) -> None:
 
 # Wrong trainers: the reference with a mistake in a step.
 class _NoLastBatch(reference.Trainer):
-    def run(self, order: np.ndarray, shifts: Any, rates: Any, sample_losses: np.ndarray, start: int, stop: int) -> None:
-        super().run(order, shifts, rates, sample_losses, start, min(stop, len(order) // self.plan.batch_size))
+    def run(self, epoch: Epoch, start: int, stop: int) -> None:
+        super().run(epoch, start, min(stop, len(epoch.order) // self.plan.batch_size))
 
 
 class _NoLastSample(reference.Trainer):
-    def _step(self, order: np.ndarray, shifts: Any, rate: float, sample_losses: np.ndarray) -> None:
-        super()._step(order[:-1], shifts, rate, sample_losses[:-1])
-        sample_losses[-1] = sample_losses[:-1].mean()
+    def _back(self, epoch: Epoch, s: int) -> Any:
+        a, delta = super()._back(epoch, s)
+        for array in delta:
+            array *= len(array) / max(len(array) - 1, 1)
+            array[-1] = 0
+        return a, delta
 
 
 def _with(**changed: Any) -> Callable[..., reference.Trainer]:
     return lambda plan, *arguments: reference.Trainer(replace(plan, **changed), *arguments)
 
 
-def _late_rate(*arguments: Any) -> reference.Trainer:
-    trainer = reference.Trainer(*arguments)
-    run = trainer.run
-    trainer.run = lambda order, shifts, rates, *rest: run(order, shifts, np.roll(rates, 1), *rest)
-    return trainer
+def _with_rules(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., reference.Trainer]:
+    """With other numbers of the optimiser, (steps, numbers)."""
+
+    def make(*arguments: Any) -> reference.Trainer:
+        trainer = reference.Trainer(*arguments)
+        run = trainer.run
+        trainer.run = lambda epoch, *steps: run(epoch._replace(rules=change(epoch.rules)), *steps)  # type: ignore[method-assign]
+        return trainer
+
+    return make
+
+
+def _of(kind: str, decay: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda rules: of_momentum(kind, 0.9, decay).rules(rules[:, 0])
 
 
 WRONG = {
     "the last batch is dropped": _NoLastBatch,
     "the last sample of a batch is dropped": _NoLastSample,
-    "L2 is forgotten": _with(rule=(0.9, 1.0, 1.0, 0.9, 0.0)),
-    "momentum is heavy ball's": _with(rule=(0.9, 1.0, 0.0, 1.0, 1e-4)),
+    "L2 is forgotten": _with_rules(_of("nesterov", 0.0)),
+    "momentum is heavy ball's": _with_rules(_of("heavy_ball", 1e-4)),
     "labels are smoothed": _with(smoothing=1e-3),
     "the gradient is summed": _with(mean=False),
-    "rates come a step late": _late_rate,
+    "rates come a step late": _with_rules(lambda rules: np.roll(rules, 1, axis=0)),
     "another activation": _with(activations=(0, 1, 3)),
 }
 

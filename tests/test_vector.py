@@ -14,10 +14,9 @@ import numba
 import numpy as np
 import pytest
 
-from fastfc.kernels.fused import dense
+from fastfc.kernels.fused import dense, team
 from fastfc.kernels.fused.compiler.jit import OPTIONS
-from fastfc.kernels.fused.llvm import packing, views
-from fastfc.kernels.fused.llvm import tiles as vector
+from fastfc.kernels.fused.llvm import packing, vectors, views
 from tests import uncompiled
 
 ROOT = Path(__file__).parents[1]
@@ -67,24 +66,24 @@ def transpose(weights, start, stop, out):  # type: ignore[no-untyped-def]
 @dtypes
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str, transposed: int) -> None:
-    rng, lanes = np.random.default_rng(0), vector.lanes(dtype)
+    rng, lanes = np.random.default_rng(0), vectors.lanes(dtype)
     depths = (1, dense.DEPTH - 1, dense.DEPTH, dense.DEPTH + 1, 2 * dense.DEPTH + 7)
     shapes = [
         (m, v, depths[(m + v) % 5]) for m in range(1, 2 * dense.HEIGHT + 3) for v in range(1, 2 * dense.WIDTH + 2)
     ]
-    for m, vectors, k in [*shapes, (3, 2, 0)]:
-        A, B, out = (whole_numbers(rng, *shape) for shape in ((m, k), (k, vectors * lanes), (m, vectors * lanes)))
+    for m, width, k in [*shapes, (3, 2, 0)]:
+        A, B, out = (whole_numbers(rng, *shape) for shape in ((m, k), (k, width * lanes), (m, width * lanes)))
         given = np.ascontiguousarray(A.T if transposed else A, dtype)
-        bias = whole_numbers(rng, 1, vectors * lanes)
+        bias = whole_numbers(rng, 1, width * lanes)
         for origin, first in ((dense.ZEROS, 0), (dense.BIAS, bias), (dense.OUT, out)):
             ours = out.astype(dtype)
             multiply(given, np.int64(transposed), B.astype(dtype), origin, bias.astype(dtype), ours)
-            np.testing.assert_array_equal(ours, first + A @ B, err_msg=f"{m} rows, {vectors} vectors, {k} terms")
+            np.testing.assert_array_equal(ours, first + A @ B, err_msg=f"{m} rows, {width} vectors, {k} terms")
 
 
 @dtypes
 def test_a_matrix_is_transposed_in_blocks(dtype: str) -> None:
-    rng, lanes = np.random.default_rng(0), vector.lanes(dtype)
+    rng, lanes = np.random.default_rng(0), vectors.lanes(dtype)
     for rows, columns in ((1, 1), (lanes, lanes), (lanes + 1, 3 * lanes - 1), (37, 50)):
         room = [-(-n // lanes) * lanes for n in (rows, columns)]
         x, out = np.zeros(room, dtype), np.full(room[::-1], np.nan, dtype)
@@ -113,8 +112,8 @@ def test_instructions_that_pack_do_what_their_twins_do(share: float, dtype: str)
     rng, room, n = np.random.default_rng(0), 200, 4
     scale = np.array([0.25], dtype)
     index, packed = np.zeros(room, np.int32), np.zeros((n, room), dtype)
-    for columns in (vector.lanes(dtype), vector.lanes(dtype) + 1, 61, 100):
-        x = np.zeros((n, columns + vector.lanes(dtype)), dtype)
+    for columns in (vectors.lanes(dtype), vectors.lanes(dtype) + 1, 61, 100):
+        x = np.zeros((n, columns + vectors.lanes(dtype)), dtype)
         x[:, :columns] = rng.standard_normal((n, columns)) * (rng.random((n, columns)) < share)
         same(list_columns, uncompiled.list_columns, x, columns, index)
     words = (rng.integers(1, 1 << 32, (5, 2 * packing.WORDS)) * (rng.random((5, 2 * packing.WORDS)) < share)).astype(
@@ -137,7 +136,7 @@ def test_words_are_transposed_as_numpy_transposes_them() -> None:
 # Division of work
 @pytest.mark.parametrize("unit", [1, 8, 64])
 def test_shares_cover_all_items_once_and_are_cut_at_multiples(unit: int) -> None:
-    share = getattr(views.share, "py_func", views.share)
+    share = getattr(team.share, "py_func", team.share)
     for n in (0, 1, 7, 8, 63, 64, 65, 784):
         for threads in (1, 2, 3, 4, 7, 100):
             cuts = [share(n, unit, thread, threads) for thread in range(threads)]
@@ -161,7 +160,7 @@ OTHER = {
     "x86-64": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""},
     "uncompiled": {"NUMBA_DISABLE_JIT": "1", "PYTEST_PLUGINS": "tests.uncompiled"},
 }
-X86 = vector.llvm.get_default_triple().startswith(("x86_64", "amd64"))
+X86 = vectors.llvm.get_default_triple().startswith(("x86_64", "amd64"))
 BUILDS = [
     pytest.param(name, marks=pytest.mark.skipif(name != "uncompiled" and not X86, reason="a CPU of another family"))
     for name in OTHER
@@ -238,13 +237,14 @@ def test_vectors_are_those_of_the_cpu_that_is_built_for(cpu: str, width: int, pr
     code = """
 import numba
 import numpy as np
-from fastfc.kernels.fused import dense
-from fastfc.kernels.fused.llvm import tiles as vector
+from fastfc.kernels.fused import dense, team
+from fastfc.kernels.fused.llvm import vectors
 from fastfc.kernels.fused.compiler.jit import OPTIONS
-a = np.ones((vector.lanes("float32"),) * 2, "float32")
+a = np.ones((vectors.lanes("float32"),) * 2, "float32")
 forward = numba.njit(**OPTIONS)(dense.forward.py_func)
-forward(a, a, a[:1], 0, a.copy())
-print(vector.VECTOR_BYTES, *forward.inspect_asm().values())
+types = [numba.typeof(x) for x in (a, a, a[:1], 0, a)]
+forward.compile(tuple(types))  # not run: this CPU may have no such instructions
+print(vectors.VECTOR_BYTES, *forward.inspect_asm().values())
 """
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.backend import load_backend
+from fastfc.kernels.plan import Epoch
 from fastfc.network import Network
 from fastfc.settings import Settings
 from fastfc.training.input_kernel import background_of
@@ -21,7 +22,7 @@ COMPUTATIONS = {"numpy": ("numpy", "dense"), "numba dense": ("numba", "dense"), 
 
 
 class Training:
-    """A Trainer of the named computation on (X, y), starting from the parameters of `network`."""
+    """A Trainer of the named computation on (X, y), starting from the parameters of `network`, and `kept` of the optimiser's."""
 
     def __init__(
         self,
@@ -31,7 +32,8 @@ class Training:
         y: Any,
         batch_size: int | None = None,
         threads: int = 1,
-        velocities: Sequence[np.ndarray] = (),
+        kept: dict[str, Sequence[np.ndarray]] | None = None,
+        keeps_gradient: bool = False,
         **settings: Any,
     ) -> None:
         backend, kernel = COMPUTATIONS[computation]
@@ -39,9 +41,10 @@ class Training:
         self.batch_size = batch_size or self.n
         targets, _ = check_targets(y, self.n, network.layers[-1], network.loss, network.dtype)
         plan = network.plan(Settings(loss=network.loss, **settings), self.batch_size)
-        plan = replace(plan, background=background_of(X))
+        self.plan = replace(plan, background=background_of(X), keeps_gradient=keeps_gradient)
         trainer, _ = load_backend(backend)
-        self.trainer = trainer(plan, X, targets, network.weights, network.biases, list(velocities), threads, kernel)
+        state = {"weights": network.weights, "biases": network.biases, **(kept or {})}
+        self.trainer = trainer(self.plan, X, targets, state, threads, kernel)
         self.losses = np.full(self.n, np.nan, network.dtype)
         self.steps = -(-self.n // self.batch_size)
 
@@ -54,14 +57,18 @@ class Training:
         stop: int | None = None,
     ) -> None:
         """Steps `start` to `stop` of an epoch, with one rate or one for each step."""
+        self.trainer.run(self.epoch(rates, order, shifts), start, self.steps if stop is None else stop)
+
+    def epoch(
+        self, rates: float | np.ndarray, order: np.ndarray | None = None, shifts: np.ndarray = NO_SHIFTS
+    ) -> Epoch:
         order = np.arange(self.n) if order is None else order
         each = np.broadcast_to(rates, self.steps).astype(self.losses.dtype)
-        self.trainer.run(order, shifts, each, self.losses, start, self.steps if stop is None else stop)
+        return Epoch(order, shifts, self.plan.optimizer.rules(each), self.losses)
 
     def parameters(self) -> list[np.ndarray]:
-        """Weights, biases and velocities, one after the other."""
-        weights, biases, velocities = self.trainer.parameters()
-        return [*weights, *biases, *velocities]
+        """Weights, biases and the arrays of the optimiser, one after the other."""
+        return [array for arrays in self.trainer.state().values() for array in arrays]
 
     def digest(self) -> str:
         """SHA-256 of all parameters and of the losses."""

@@ -12,13 +12,15 @@ from typing import Any
 import numba.extending
 import numpy as np
 
-GROUP = 4
+from fastfc.kernels.optimizers import STATES
+from fastfc.kernels.plan import GROUP
+from fastfc.kernels.reference.optimizers import step
 
 
 def lanes(dtype: Any) -> int:
-    from fastfc.kernels.fused.llvm import tiles as vector
+    from fastfc.kernels.fused.llvm import vectors
 
-    return vector.lanes(dtype)
+    return vectors.lanes(dtype)
 
 
 def view(memory: np.ndarray, offset: int, rows: int, columns: int) -> np.ndarray:
@@ -36,16 +38,35 @@ def view_rows(matrix: np.ndarray, start: int, stop: int) -> np.ndarray:
     return matrix[start:stop]
 
 
+def view_states(matrix: np.ndarray, distance: int, states: int) -> np.ndarray:
+    strides = (distance * matrix.itemsize, *matrix.strides)
+    first = np.lib.stride_tricks.as_strided(matrix, (states + 1, *matrix.shape), strides)
+    return first[1:]
+
+
+def rule_of(schedule, step, layer, which):  # type: ignore[no-untyped-def]
+    return type(schedule.kind)(*(schedule.rules[step] * schedule.factors[layer, which]))
+
+
+def load_state(state, i, rule):  # type: ignore[no-untyped-def]
+    return tuple(array.flat[i] for array in state)
+
+
+def store_state(state, i, new, rule):  # type: ignore[no-untyped-def]
+    for array, number in zip(state, new, strict=True):
+        array.flat[i] = number
+
+
 def dense_tile(A, i, transposed, start, stop, B, origin, bias, out, column, rows, vectors):  # type: ignore[no-untyped-def]
     columns = slice(column, column + vectors * lanes(out.dtype))
     A, target = A.T if transposed else A, out[i : i + rows, columns]
     target[:] = (0, bias[:1, columns], target)[origin] + A[i : i + rows, start:stop] @ B[start:stop, columns]
 
 
-def dense_update_tile(A, i, B, init, every, weights, velocity, rule, column, rows, vectors):  # type: ignore[no-untyped-def]
+def dense_update_tile(A, i, B, init, init_step, weights, state, rule, column, rows, vectors):  # type: ignore[no-untyped-def]
     columns = slice(column, column + vectors * lanes(B.dtype))
     gradient = A[:, i : i + rows].T @ B[:, columns]
-    _move(gradient, i, init, every, weights, velocity, rule, columns, rows)
+    _move(gradient, i, init, init_step, weights, state, rule, columns, rows)
 
 
 def gather_tile(A, index, count, B, init, out, column, vectors):  # type: ignore[no-untyped-def]
@@ -54,23 +75,17 @@ def gather_tile(A, index, count, B, init, out, column, vectors):  # type: ignore
 
 
 def gather_update_tile(  # type: ignore[no-untyped-def]
-    A, index, start, stop, i, B, init, every, weights, velocity, rule, column, rows, vectors
+    A, index, start, stop, i, B, init, init_step, weights, state, rule, column, rows, vectors
 ):
     columns = slice(column, column + vectors * lanes(B.dtype))
     gradient = A[start:stop, :rows].T @ B[index[start:stop], columns]
-    _move(gradient, i, init, every, weights, velocity, rule, columns, rows)
+    _move(gradient, i, init, init_step, weights, state, rule, columns, rows)
 
 
-def _move(gradient, i, init, every, weights, velocity, rule, columns, rows):  # type: ignore[no-untyped-def]
-    """The step of momentum.step; without momentum the velocity, which may then be the weights, is not touched."""
-    b, c, d, e, decay, lr = rule
-    w, v = weights[i : i + rows, columns], velocity[i : i + rows, columns]
-    g = init[i * every : i * every + (rows if every else 1), columns] + gradient + decay * w
-    if b == c == 0:
-        w -= lr * d * g
-    else:
-        v[:] = b * v + c * g
-        w -= lr * (d * g + e * v)
+def _move(gradient, i, init, init_step, weights, state, rule, columns, rows):  # type: ignore[no-untyped-def]
+    kept = state[: len(STATES[type(rule)]), i : i + rows, columns]
+    g = init[i * init_step : i * init_step + (rows if init_step else 1), columns] + gradient
+    step(weights[i : i + rows, columns], kept, g, rule)
 
 
 def list_columns(x: np.ndarray, columns: int, index: np.ndarray) -> int:
@@ -131,6 +146,6 @@ def pytest_configure() -> None:
         return globals().get(function.__name__, function)
 
     numba.extending.intrinsic = stand_in
-    from fastfc.kernels.fused.llvm import views
+    from fastfc.kernels.fused import team
 
-    views.share.py_func = views.share
+    team.share.py_func = team.share
