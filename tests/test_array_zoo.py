@@ -235,10 +235,11 @@ def test_more_elements_than_31_bits_count(tmp_path: Path, backend: str) -> None:
     found = []
     for x, labels, places in ((X, y, order), (rows, np.arange(64) % 3, np.arange(64))):
         for kernel in ("dense", "sparse"):
-            trainer = load_backend(backend)[0](plan, x, labels, network.weights, network.biases, [], 1, kernel)
+            state = {"weights": network.weights, "biases": network.biases}
+            trainer = load_backend(backend)[0](plan, x, labels, state, 1, kernel)
             losses = np.zeros(64)
             trainer.run(places, np.zeros((0, 2), np.int8), np.full(2, 0.1), losses, 0, 2)
-            found.append((losses.tobytes(), [w.tobytes() for w in trainer.parameters()[0]]))
+            found.append((losses.tobytes(), [w.tobytes() for w in trainer.state()["weights"]]))
     assert found[0] == found[2] and found[1] == found[3]
 
 

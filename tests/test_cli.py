@@ -56,8 +56,8 @@ def test_defaults_in_the_help_read_back_as_the_defaults() -> None:
         ("--init normal:0.1", {"init": ("normal", 0.1)}),
         ("--batch-size all", {"batch_size": None}),
         ("--augment 1 --no-shuffle", {"augment": 1, "shuffle": False}),
-        ("--hardest 0.5", {"hardest": 0.5}),
-        ("--hardest all", {"hardest": None}),
+        ("--top-loss-fraction 0.5", {"top_loss_fraction": 0.5}),
+        ("--top-loss-fraction all", {"top_loss_fraction": None}),
         ("--scale 0.5 --lr 1e-3", {"scale": 0.5, "lr": 1e-3}),
     ],
 )

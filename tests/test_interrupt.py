@@ -178,7 +178,7 @@ def test_what_diverged_is_not_returned_by_an_interruption(backend: str) -> None:
     with pytest.raises(DivergenceError, match=r"^weights: given not finite at the end of epoch 1"):
         fastfc.train(
             (ones, ones), network=network, backend=backend, lr=1e250, schedule="constant", batch_size=1,
-            on_steps=press, steps_a_call=1,
+            on_steps=press, steps_per_call=1,
         )  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def test_what_listening_for_ctrl_c_costs(backend: str, monkeypatch: pytest.Monke
     for _ in range(cases(1, 15)):
         seconds, losses = {}, set()
         for slices in (0.1, 1e9):
-            monkeypatch.setattr(import_module("fastfc.train"), "SLICE_SECONDS", slices)
+            monkeypatch.setattr(import_module("fastfc.training.run"), "SLICE_SECONDS", slices)
             r = fastfc.train(data, backend=backend, epochs=3, threads=1, hidden=(300,))
             seconds[slices] = r.train_seconds
             losses.add(r.history[-1].loss)

@@ -31,7 +31,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
     "heavy ball, step, in order": ((X, Y), {"momentum_kind": "heavy_ball", "schedule": "step", "shuffle": False}),
     "none, callable": ((X, Y), {"momentum_kind": "none", "schedule": lambda step, steps: 1 - step / steps}),
     "shifted images": (images(), {"augment": 1}),
-    "the hardest": (images(), {"augment": 1, "hardest": 0.3}),
+    "the hardest": (images(), {"augment": 1, "top_loss_fraction": 0.3}),
     "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
     "targets, smoothed": ((X, np.eye(3)[Y]), {"label_smoothing": 0.1}),
     "two threads": ((X, Y), {**BUSY, "epochs": 5}),
@@ -57,17 +57,17 @@ def without_seconds(result: TrainResult) -> list[EpochRecord]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path, name: str, backend: str) -> None:
-    """It is cut after each epoch, before that is written; with every=2 up to two epochs are done again."""
+    """It is cut after each epoch, before that is written; with checkpoint_every=2 up to two epochs are done again."""
     data, options = TRAININGS[name]
     whole_folder, folder = tmp_path / "whole", tmp_path / "cut"
     options = {**FIVE, **options, "backend": backend, "threads": 2 if backend == "numba" else 1, "seed": 6}
     plain = fastfc.train(data, data, **options)
-    whole = fastfc.train(data, data, checkpoint=whole_folder, every=2, **options)
+    whole = fastfc.train(data, data, checkpoint=whole_folder, checkpoint_every=2, **options)
     for epoch in (1, 2, 3, 4, 5):
         with pytest.raises(Cut):
-            fastfc.train(data, data, checkpoint=folder, every=2, on_epoch=cut_after(epoch), **options)
+            fastfc.train(data, data, checkpoint=folder, checkpoint_every=2, on_epoch=cut_after(epoch), **options)
         assert read_checkpoint(folder)["epoch"] == (epoch - 1) // 2 * 2
-    resumed = fastfc.train(data, data, checkpoint=folder, every=2, **options)
+    resumed = fastfc.train(data, data, checkpoint=folder, checkpoint_every=2, **options)
     assert digest(resumed.model) == digest(whole.model) == digest(plain.model)
     assert without_seconds(resumed) == without_seconds(whole) == without_seconds(plain)
     states = [read_checkpoint(f) for f in (whole_folder, folder)]
@@ -92,7 +92,7 @@ def test_an_interrupted_training_goes_on_from_its_last_whole_epoch(tmp_path: Pat
             signal.raise_signal(signal.SIGINT)
 
     whole = fastfc.train((X, Y), **FIVE)
-    limit: dict[str, Any] = {"on_steps": stop, "steps_a_call": 1} if how == "Ctrl-C" else {"max_seconds": 1e-9}
+    limit: dict[str, Any] = {"on_steps": stop, "steps_per_call": 1} if how == "Ctrl-C" else {"max_seconds": 1e-9}
     part = fastfc.train((X, Y), checkpoint=tmp_path, **limit, **FIVE)
     assert part.interrupted and len(part.history) == (2 if how == "Ctrl-C" else 0)
     resumed = fastfc.train((X, Y), checkpoint=tmp_path, **FIVE)
@@ -137,7 +137,7 @@ def test_a_training_killed_again_and_again_goes_on_in_other_processes(
 
 def test_the_first_checkpoint_is_written_before_the_first_epoch(tmp_path: Path) -> None:
     with pytest.raises(Cut):
-        fastfc.train((X, Y), checkpoint=tmp_path / "a" / "b", every=10, on_epoch=cut_after(1), **FIVE)
+        fastfc.train((X, Y), checkpoint=tmp_path / "a" / "b", checkpoint_every=10, on_epoch=cut_after(1), **FIVE)
     state = read_checkpoint(tmp_path / "a" / "b")
     assert state["epoch"] == 0 and state["history"] == [] and state["velocities"] == []
 

@@ -92,7 +92,7 @@ ARGUMENTS: list[Bad] = [
     ({"on_interrupt": "stop"}, InvalidArgument, "on_interrupt: given 'stop', expected one of return, raise"),
     ({"on_epoch": 5}, InvalidType, "on_epoch: given 5, expected a function"),
     ({"on_steps": "print"}, InvalidType, "on_steps: given 'print', expected a function"),
-    ({"steps_a_call": 0}, InvalidArgument, "steps_a_call: given 0, expected a whole number >= 1"),
+    ({"steps_per_call": 0}, InvalidArgument, "steps_per_call: given 0, expected a whole number >= 1"),
     ({"checkpoint": 5}, InvalidType, "checkpoint: given 5, expected the name of a folder"),
     ({"every": 0}, InvalidArgument, "every: given 0, expected a whole number >= 1"),
     ({"learning_rate": 0.1}, InvalidType, "train: given unknown learning_rate, expected settings among hidden, act"),

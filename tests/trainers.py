@@ -31,7 +31,7 @@ class Training:
         y: Any,
         batch_size: int | None = None,
         threads: int = 1,
-        velocities: Sequence[np.ndarray] = (),
+        velocity: Sequence[np.ndarray] = (),
         **settings: Any,
     ) -> None:
         backend, kernel = COMPUTATIONS[computation]
@@ -41,7 +41,9 @@ class Training:
         plan = network.plan(Settings(loss=network.loss, **settings), self.batch_size)
         plan = replace(plan, background=background_of(X))
         trainer, _ = load_backend(backend)
-        self.trainer = trainer(plan, X, targets, network.weights, network.biases, list(velocities), threads, kernel)
+        state = {"weights": network.weights, "biases": network.biases}
+        state |= {"velocity": list(velocity)} if velocity else {}
+        self.trainer = trainer(plan, X, targets, state, threads, kernel)
         self.losses = np.full(self.n, np.nan, network.dtype)
         self.steps = -(-self.n // self.batch_size)
 
@@ -59,9 +61,8 @@ class Training:
         self.trainer.run(order, shifts, each, self.losses, start, self.steps if stop is None else stop)
 
     def parameters(self) -> list[np.ndarray]:
-        """Weights, biases and velocities, one after the other."""
-        weights, biases, velocities = self.trainer.parameters()
-        return [*weights, *biases, *velocities]
+        """Weights, biases and what the optimiser keeps, one after the other."""
+        return [array for arrays in self.trainer.state().values() for array in arrays]
 
     def digest(self) -> str:
         """SHA-256 of all parameters and of the losses."""

@@ -93,12 +93,12 @@ def run(
 
 
 class Trainer:
-    """One training: its parameters and their velocities, which are copies, and the data, which is only read.
+    """One training: its parameters and the optimiser's state, which are copies, and the data, which is only read.
 
     X           (n, features) uint8 or plan.dtype, C-contiguous, or a scipy CSR matrix of one of these
     targets     (n,) int64 labels, or (n, outputs) of plan.dtype
-    weights     (fan_in, fan_out) for each layer, biases (fan_out,)
-    velocities  of the weights, then of the biases; or none, for zeros
+    state       "weights": (fan_in, fan_out) for each layer; "biases": (fan_out,); and perhaps "velocity": of the weights,
+                then of the biases, without which they are zeros
     threads     how many threads compute
     input_kernel  "sparse" or "dense": how the first layer is multiplied
     """
@@ -108,9 +108,7 @@ class Trainer:
         plan: Plan,
         X: Any,
         targets: np.ndarray,
-        weights: Arrays,
-        biases: Arrays,
-        velocities: Arrays,
+        state: dict[str, Arrays],
         threads: int,
         input_kernel: str,
     ) -> None:
@@ -174,7 +172,7 @@ class Trainer:
                 ),
             ),
         )
-        self._fill(weights, biases, velocities)
+        self._fill(state["weights"], state["biases"], state.get("velocity", []))
         self.pool = ThreadPoolExecutor(threads)
 
     def run(
@@ -214,12 +212,12 @@ class Trainer:
         finally:
             wait(started)
 
-    def parameters(self) -> tuple[Arrays, Arrays, Arrays]:
-        """Copies of the weights, the biases, and the velocities of both."""
+    def state(self) -> dict[str, Arrays]:
+        """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
         layers = range(len(self.plan.layers) - 1)
         weights, velocities = ([self._matrix(l, what).copy() for l in layers] for what in (W, V))
         biases, bias_velocities = ([self._matrix(l, what)[0].copy() for l in layers] for what in (B, U))
-        return weights, biases, velocities + bias_velocities
+        return {"weights": weights, "biases": biases, "velocity": velocities + bias_velocities}
 
     def close(self) -> None:
         """End the threads."""

@@ -14,12 +14,12 @@ Arrays = list[np.ndarray]
 
 
 class Trainer:
-    """One training: its parameters and their velocities, which are copies, and the data, which is only read.
+    """One training: its parameters and the optimiser's state, which are copies, and the data, which is only read.
 
     X           (n, features) uint8 or plan.dtype, C-contiguous, or a scipy CSR matrix of one of these
     targets     (n,) int64 labels, or (n, outputs) of plan.dtype
-    weights     (fan_in, fan_out) for each layer, biases (fan_out,)
-    velocities  of the weights, then of the biases; or none, for zeros
+    state       "weights": (fan_in, fan_out) for each layer; "biases": (fan_out,); and perhaps "velocity": of the weights,
+                then of the biases, without which they are zeros
     threads, input_kernel   choices of the fused backend; NumPy's BLAS has its own threads, and dense is all it knows
     """
 
@@ -28,20 +28,18 @@ class Trainer:
         plan: Plan,
         X: Any,
         targets: np.ndarray,
-        weights: Arrays,
-        biases: Arrays,
-        velocities: Arrays,
+        state: dict[str, Arrays],
         threads: int,
         input_kernel: str,
     ) -> None:
         self.plan, self.X, self.targets = plan, X, targets
-        self.W = [w.astype(plan.dtype) for w in weights]
-        self.b = [b[None].astype(plan.dtype) for b in biases]
+        self.W = [w.astype(plan.dtype) for w in state["weights"]]
+        self.b = [b[None].astype(plan.dtype) for b in state["biases"]]
         layers = len(self.W)
         zeros = [np.zeros_like(p) for p in self.W + self.b]
         self.V = (
-            [v.reshape(z.shape).astype(plan.dtype) for v, z in zip(velocities, zeros, strict=True)]
-            if velocities
+            [v.reshape(z.shape).astype(plan.dtype) for v, z in zip(state["velocity"], zeros, strict=True)]
+            if "velocity" in state
             else zeros
         )
         self.rules = np.array(
@@ -68,13 +66,13 @@ class Trainer:
             part = slice(s * size, min((s + 1) * size, len(order)))
             self._step(order[part], shifts[part], rates[s], sample_losses[part])
 
-    def parameters(self) -> tuple[Arrays, Arrays, Arrays]:
-        """Copies of the weights, the biases, and the velocities of both."""
-        return (
-            [w.copy() for w in self.W],
-            [b[0].copy() for b in self.b],
-            [v.copy() for v in self.V[: self.layers]] + [v[0].copy() for v in self.V[self.layers :]],
-        )
+    def state(self) -> dict[str, Arrays]:
+        """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
+        return {
+            "weights": [w.copy() for w in self.W],
+            "biases": [b[0].copy() for b in self.b],
+            "velocity": [v.copy() for v in self.V[: self.layers]] + [v[0].copy() for v in self.V[self.layers :]],
+        }
 
     def close(self) -> None:
         """Nothing to release here."""
