@@ -108,6 +108,30 @@ def test_ctrl_c_after_the_last_step_is_not_lost(on_interrupt: str) -> None:
         assert r.interrupted and len(r.history) == 2
 
 
+LINE = 'fastfc: training was interrupted; the model so far is returned (on_interrupt="raise" ends a loop too)\n'
+
+
+def test_a_loop_that_goes_on_after_ctrl_c_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """Three trainings, Ctrl-C in the second: one line."""
+    interrupted = [
+        fastfc.train((X, Y), backend="numpy", on_steps=press if k == 1 else None, **SMALL).interrupted for k in range(3)
+    ]
+    assert interrupted == [False, True, False] and capfd.readouterr() == ("", LINE)
+
+
+@pytest.mark.parametrize("how", ["raise", "progress", "max_seconds"])
+def test_nothing_is_said_of_an_interruption_that_is_known(how: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is raised, what stands below the progress of a training, and a limit that was asked for."""
+    if how == "raise":
+        with pytest.raises(KeyboardInterrupt):
+            fastfc.train((X, Y), backend="numpy", on_steps=press, on_interrupt="raise", **SMALL)
+    elif how == "progress":
+        assert fastfc.train((X, Y), backend="numpy", on_steps=press, progress=True, **SMALL).interrupted
+    else:
+        assert fastfc.train((X, Y), backend="numpy", max_seconds=1e-9, **LONG).out_of_time
+    assert capfd.readouterr().err == ""
+
+
 def test_ctrl_c_before_training_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes seconds, and there is no model yet."""
     monkeypatch.setattr("fastfc.kernels.fused.epoch.run", press)
