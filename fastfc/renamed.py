@@ -18,7 +18,7 @@ RENAMED = {  # old: new
 
 P = ParamSpec("P")
 R = TypeVar("R")
-C = TypeVar("C", bound=type)
+C = TypeVar("C", bound=type[Any])
 
 
 def old_keywords(function: Callable[P, R]) -> Callable[P, R]:
@@ -26,14 +26,15 @@ def old_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **_renamed(kwargs) if kwargs.keys() & RENAMED else kwargs)  # type: ignore[arg-type]
+        return function(*args, **_renamed(kwargs) if kwargs.keys() & RENAMED else kwargs)
 
     return call
 
 
 def old_fields(cls: C) -> C:
-    """A frozen dataclass whose fields are also set, and read, by their old names."""
-    make, names = cls.__init__, set(cls.__dataclass_fields__)
+    """A dataclass whose fields are also set, and read, by their old names."""
+    changed: Any = cls
+    make, names = changed.__init__, set(changed.__dataclass_fields__)
 
     @functools.wraps(make)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -42,10 +43,9 @@ def old_fields(cls: C) -> C:
             kwargs = _renamed(kwargs, is_replace=names < kwargs.keys())
         make(self, *args, **kwargs)
 
-    cls.__init__ = init
-    for old, new in RENAMED.items():
-        if new in names:
-            setattr(cls, old, property(functools.partial(_read, old=old, new=new)))
+    changed.__init__ = init
+    for old in (old for old, new in RENAMED.items() if new in names):
+        setattr(changed, old, property(functools.partial(_read, old=old)))
     return cls
 
 
@@ -68,19 +68,21 @@ def _flag(name: str) -> str:
 
 def _renamed(given: dict[str, Any], is_replace: bool = False) -> dict[str, Any]:
     result = dict(given)
-    for old in given.keys() & RENAMED:
-        new = RENAMED[old]
+    for old, new in RENAMED.items():
+        if old not in given:
+            continue
         if new in given and not is_replace:
             raise InvalidType(f"{old}: given together with {new}, its new name, expected one of them")
-        _warn(old, new, stacklevel=4)
+        _warn(old, stacklevel=4)
         result[new] = result.pop(old)
     return result
 
 
-def _read(instance: Any, *, old: str, new: str) -> Any:
-    _warn(old, new, stacklevel=3)
-    return getattr(instance, new)
+def _read(instance: Any, *, old: str) -> Any:
+    _warn(old, stacklevel=3)
+    return getattr(instance, RENAMED[old])
 
 
-def _warn(old: str, new: str, stacklevel: int) -> None:
-    warnings.warn(f"{old} is now {new}; the old name goes with the next version", DeprecationWarning, stacklevel)
+def _warn(old: str, stacklevel: int) -> None:
+    message = f"{old} is now {RENAMED[old]}; the old name goes with the next version"
+    warnings.warn(message, DeprecationWarning, stacklevel)

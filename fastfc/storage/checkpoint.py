@@ -186,7 +186,7 @@ def _plain(what: str, value: Any, depth: int) -> Any:
 def _shapes(description: Mapping[str, Any]) -> Shapes:
     parameters = parameter_shapes(description["layers"])
     kept = parameters["weights"] + parameters["biases"]
-    losses = [(count,) for count in description["losses"]]
+    losses: list[tuple[int, ...]] = [(count,) for count in description["losses"]]
     return {**parameters, **dict.fromkeys(description["optimizer_state"], kept), "losses": losses}
 
 
