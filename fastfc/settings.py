@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
+from fastfc.renamed import old_fields
 from fastfc.validation import number, one_of, sizes, whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "identity")
@@ -44,12 +45,13 @@ class SettingsDict(TypedDict, total=False):
     epochs: int
     shuffle: bool
     augment: int | None
-    hardest: float | None
+    top_loss_fraction: float | None
     scale: float | None
     dtype: str
     input_kernel: str
 
 
+@old_fields
 @dataclass(frozen=True)
 class Settings:
     """How to train. The defaults are a recipe for MNIST, tuned for time to accuracy.
@@ -70,7 +72,7 @@ class Settings:
     batch_size        samples a step; None takes the whole set
     augment           shift each image by up to k pixels in both directions, anew in every epoch: in (2k + 1)² epochs it is
                       trained on with each shift once
-    hardest           train in each epoch after the first on this share of the samples only: on those whose loss was the
+    top_loss_fraction train in each epoch after the first on this share of the samples only: on those whose loss was the
                       largest when they were last trained on (Jiang et al. 2019); None trains on all
     scale             factor for uint8 input; None is 1/255. Input of any other dtype is used as it is
     input_kernel      how the first layer is multiplied: "sparse", "dense", or "auto" by measured density
@@ -94,7 +96,7 @@ class Settings:
     epochs: int = 10
     shuffle: bool = True
     augment: int | None = None
-    hardest: float | None = None
+    top_loss_fraction: float | None = None
     scale: float | None = None
     dtype: str = "float32"
     input_kernel: str = "auto"
@@ -150,8 +152,8 @@ class Settings:
             whole("batch_size", self.batch_size, 1)
         if self.augment is not None:
             whole("augment", self.augment, 0)
-        if self.hardest is not None:
-            number("hardest", self.hardest, above=0, below=1)
+        if self.top_loss_fraction is not None:
+            number("top_loss_fraction", self.top_loss_fraction, above=0, below=1)
         if not isinstance(self.shuffle, bool):
             raise InvalidType(f"shuffle: given {self.shuffle!r}, expected True or False")
 

@@ -21,20 +21,18 @@ from fastfc.storage.files import WriteError
 from fastfc.storage.modelfile import encode, read_parameters, save_parameters
 
 State = dict[str, Any]
-ARRAYS = ("weights", "biases", "velocities", "losses")
 exact = pytest.mark.promise(5)
 
 
-def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", velocities: bool = True) -> State:
+def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", kept: tuple[str, ...] = ("velocity",)) -> State:
     rng = np.random.default_rng(7)
     weights = [rng.standard_normal(shape).astype(dtype) for shape in pairwise(layers)]
     biases = [rng.standard_normal(size).astype(dtype) for size in layers[1:]]
     weights[0].flat[0], biases[0][0] = -0.0, np.finfo(dtype).smallest_subnormal
+    velocities = {name: [rng.standard_normal(p.shape).astype(dtype) for p in weights + biases] for name in kept}
     return {
-        "weights": weights,
-        "biases": biases,
-        "velocities": [rng.standard_normal(array.shape).astype(dtype) for array in weights + biases] * velocities,
-        "losses": [rng.random(7).astype(dtype)] * velocities,
+        "state": {"weights": weights, "biases": biases, **velocities},
+        "losses": [rng.random(7).astype(dtype)] * bool(kept),
         "epoch": 2,
         "history": [{"epoch": k, "loss": 1 / 3**k, "test_loss": None, "lr": 5e-324} for k in (1, 2)],
         "generator": rng.bit_generator.state,
@@ -42,22 +40,30 @@ def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", velo
     }
 
 
+def arrays_of(state: State) -> dict[str, list[np.ndarray]]:
+    return {**state["state"], "losses": state["losses"]}
+
+
 def assert_same(found: State, expected: State) -> None:
     assert list(found) == list(expected)
-    for key in ARRAYS:
-        assert [(a.dtype, a.shape, a.tobytes()) for a in found[key]] == [
-            (a.dtype, a.shape, a.tobytes()) for a in expected[key]
+    ours, theirs = arrays_of(found), arrays_of(expected)
+    assert list(ours) == list(theirs)
+    for key in theirs:
+        assert [(a.dtype, a.shape, a.tobytes()) for a in ours[key]] == [
+            (a.dtype, a.shape, a.tobytes()) for a in theirs[key]
         ]
-    rest = [key for key in expected if key not in ARRAYS]
+    rest = [key for key in expected if key not in ("state", "losses")]
     assert repr([found[key] for key in rest]) == repr([expected[key] for key in rest])  # 1.0 is not 1, nor -0.0 0.0
 
 
 @exact
-@pytest.mark.parametrize("velocities", [True, False])
+@pytest.mark.parametrize("kept", [(), ("velocity",), ("second_moment", "a", "first_moment2")])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", [(1, 1), (784, 10), (5, 3, 2), (2,) * 13])
-def test_a_state_comes_back_bit_for_bit(tmp_path: Path, layers: tuple[int, ...], dtype: str, velocities: bool) -> None:
-    state = make_state(layers, dtype, velocities)
+def test_a_state_comes_back_bit_for_bit(
+    tmp_path: Path, layers: tuple[int, ...], dtype: str, kept: tuple[str, ...]
+) -> None:
+    state = make_state(layers, dtype, kept)
     before = copy.deepcopy(state)
     write_checkpoint(tmp_path, state)
     assert_same(read_checkpoint(str(tmp_path)), state)
@@ -131,7 +137,7 @@ def test_a_model_is_no_checkpoint_and_a_checkpoint_no_model(tmp_path: Path) -> N
         read_parameters(tmp_path / FILE_NAME)
     description: State = {"layers": (5, 3, 2), "activations": ["relu"], "loss": "mse", "output_activation": "tanh"}
     description |= {"scale": 0.5, "dtype": "float32", "image_shape": None}
-    save_parameters(tmp_path / FILE_NAME, description, state["weights"], state["biases"])
+    save_parameters(tmp_path / FILE_NAME, description, state["state"]["weights"], state["state"]["biases"])
     with pytest.raises(ModelFileError, match=r"metadata format: given 'fastfc', expected one of fastfc-checkpoint$"):
         read_checkpoint(tmp_path)
 
@@ -146,8 +152,12 @@ def circular() -> State:
     return result
 
 
-def with_array(key: str, array: Any) -> State:
-    return {key: [array, *make_state()[key][1:]]}
+def with_entry(name: Any, arrays: Any) -> State:
+    return {"state": {**make_state()["state"], name: arrays}}
+
+
+def with_array(name: str, array: Any) -> State:
+    return with_entry(name, [array, *make_state()["state"][name][1:]])
 
 
 REFUSED: dict[str, tuple[Callable[[], State], str]] = {
@@ -176,9 +186,11 @@ REFUSED: dict[str, tuple[Callable[[], State], str]] = {
         lambda: {"generator": np.random.MT19937(0).state},
         "generator: given 'MT19937', expected one of PCG64, PCG64DXSM",
     ),
-    "extra": (lambda: {"extra": 1}, r"checkpoint state: given unknown \['extra'\], expected exactly \['weights', "),
-    "no weights": (lambda: {"weights": []}, r"layers: given \[\], expected 2 to 1000 sizes"),
-    "weights None": (lambda: {"weights": None}, "weights: given None, expected a list of numpy arrays"),
+    "extra": (lambda: {"extra": 1}, r"checkpoint: given unknown \['extra'\], expected exactly \['state', "),
+    "state a list": (lambda: {"state": []}, r"state: given \[\], expected a dict of lists of arrays"),
+    "no biases": (lambda: {"state": {"weights": []}}, "state: given no biases, expected weights and biases"),
+    "no weights": (lambda: with_entry("weights", []), r"layers: given \[\], expected 2 to 1000 sizes"),
+    "weights None": (lambda: with_entry("weights", None), "weights: given None, expected a list of numpy arrays"),
     "weights flat": (lambda: with_array("weights", np.zeros(5)), r"weights\[0\]: given an array of shape \(5,\), expe"),
     "weights int": (
         lambda: with_array("weights", np.ones((5, 3), int)),
@@ -192,10 +204,22 @@ REFUSED: dict[str, tuple[Callable[[], State], str]] = {
         lambda: with_array("weights", np.ones((5, 4), "f4")),
         r"weights\[1\]: given float32 of shape \(3, 2\), expected float32 of shape \(4, 2\)",
     ),
-    "velocities few": (lambda: {"velocities": make_state()["weights"]}, "velocities: given 2 arrays, expected 4"),
+    "velocities few": (
+        lambda: with_entry("velocity", make_state()["state"]["weights"]),
+        "velocity: given 2 arrays, expected 4",
+    ),
+    "velocities of no array": (lambda: with_entry("velocity", []), "velocity: given 0 arrays, expected 4"),
+    "a name with a dot": (lambda: with_entry("a.0", []), "optimizer_state: given 'a.0', expected another short name"),
+    "a long name": (lambda: with_entry("a" * 33, []), "optimizer_state: given 'aaaa.*', expected another short name"),
+    "a name that is taken": (lambda: with_entry("losses", []), "optimizer_state: given 'losses', expected another"),
+    "a name that is none": (lambda: with_entry(3, []), "optimizer_state: given 3, expected another short name"),
+    "many names": (
+        lambda: {"state": {**make_state()["state"], **{f"n{k}": [] for k in range(8)}}},
+        r"optimizer_state: given \['velocity', 'n0', .*, expected a list of at most 8 names",
+    ),
     "losses two": (lambda: {"losses": [np.ones(7, "f4")] * 2}, r"losses: given \[7, 7\], expected \[\] or \[the number"),
     "losses of another dtype": (lambda: {"losses": [np.ones(7)]}, r"losses\[0\]: given float64 of shape \(7,\)"),
-    "velocity NaN": (lambda: with_array("velocities", np.full((5, 3), np.nan, "f4")), r"velocities\[0\]: given NaN or"),
+    "velocity NaN": (lambda: with_array("velocity", np.full((5, 3), np.nan, "f4")), r"velocity\[0\]: given NaN or"),
 }
 
 
@@ -221,7 +245,7 @@ def test_the_deepest_and_largest_values_come_back(tmp_path: Path) -> None:
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     state = make_state()
     del state["generator"]
-    with pytest.raises(InvalidArgument, match=r"checkpoint state: given missing \['generator'\]"):
+    with pytest.raises(InvalidArgument, match=r"checkpoint: given missing \['generator'\]"):
         write_checkpoint(tmp_path, state)
 
 
@@ -270,11 +294,16 @@ FORGED: dict[str, tuple[State, str]] = {
     "epoch": ({"epoch": -1}, "epoch: given -1, expected a whole number >= 0"),
     "history": ({"history": [[]]}, r"history: given \[\[\]\], expected a list of dicts"),
     "settings": ({"settings": None}, "settings: given None, expected a dict"),
-    "velocities": ({"velocities": 1}, "velocities: given 1, expected whether there are any, true or false"),
+    "names a number": ({"optimizer_state": 1}, "optimizer_state: given 1, expected a list of at most 8 names"),
+    "a name twice": ({"optimizer_state": ["velocity"] * 2}, "optimizer_state: given 'velocity', expected another"),
+    "a name that is taken": ({"optimizer_state": ["weights"]}, "optimizer_state: given 'weights', expected another"),
+    "a name a list": ({"optimizer_state": [["a"]]}, r"optimizer_state: given \['a'\], expected another short name"),
+    "a name of a line": ({"optimizer_state": ["a\n"]}, r"optimizer_state: given 'a\\n', expected another"),
     "losses": ({"losses": 7}, r"losses: given 7, expected \[\] or \[the number of samples\]"),
     "losses of none": ({"losses": [0]}, "losses: given 0, expected a whole number >= 1"),
     "losses of many": ({"losses": [10**15]}, r"tensor losses.0 shape: given \[7\], expected \[1000000000000000\]"),
-    "no velocities": ({"velocities": False}, r"tensors: given unknown \['velocities.0', 'velocities.1'"),
+    "no velocity": ({"optimizer_state": []}, r"tensors: given unknown \['velocity.0', 'velocity.1'"),
+    "one more": ({"optimizer_state": ["velocity", "b"]}, r"tensors: given missing \['b.0', 'b.1'"),
     "deep": ({"settings": {"x": nested(7)}}, "metadata: given a deeper nesting, expected JSON of at most 8 levels"),
     "layers": ({"layers": [5, 3, 10**12]}, "layers: given 1000000000000, expected sizes of at most"),
 }
@@ -286,14 +315,14 @@ def test_a_forged_checkpoint_is_refused(tmp_path: Path, name: str, monkeypatch: 
     """The file is whole and its SHA-256 fits; only what it says is not to be believed."""
     change, message = FORGED[name]
     state = make_state()
-    description = {key: state[key] for key in state if key not in ARRAYS}
-    description |= {"layers": [5, 3, 2], "dtype": "float32", "velocities": True, "losses": [7], **change}
-    good = {"layers": (5, 3, 2), "velocities": True, "losses": [7]}
+    description = {key: state[key] for key in state if key not in ("state", "losses")}
+    description |= {"layers": [5, 3, 2], "dtype": "float32", "optimizer_state": ["velocity"], "losses": [7], **change}
+    good = {"layers": (5, 3, 2), "optimizer_state": ["velocity"], "losses": [7]}
     kind = dataclasses.replace(
         checkpoint.CHECKPOINT, check=lambda given: dict(given), shapes=lambda _: checkpoint.CHECKPOINT.shapes(good)
     )
     monkeypatch.setattr("fastfc.storage.modelfile._layout", lambda *_: None)
-    data = encode(kind, description, {key: state[key] for key in ARRAYS})
+    data = encode(kind, description, arrays_of(state))
     monkeypatch.undo()
     (tmp_path / FILE_NAME).write_bytes(data)
     with pytest.raises(ModelFileError, match=message) as e:

@@ -56,8 +56,8 @@ def test_defaults_in_the_help_read_back_as_the_defaults() -> None:
         ("--init normal:0.1", {"init": ("normal", 0.1)}),
         ("--batch-size all", {"batch_size": None}),
         ("--augment 1 --no-shuffle", {"augment": 1, "shuffle": False}),
-        ("--hardest 0.5", {"hardest": 0.5}),
-        ("--hardest all", {"hardest": None}),
+        ("--top-loss-fraction 0.5", {"top_loss_fraction": 0.5}),
+        ("--top-loss-fraction all", {"top_loss_fraction": None}),
         ("--scale 0.5 --lr 1e-3", {"scale": 0.5, "lr": 1e-3}),
     ],
 )
@@ -193,14 +193,14 @@ def test_a_time_limit_is_no_interrupt(data: Path, capsys: pytest.CaptureFixture[
 
 def test_a_training_goes_on_from_its_checkpoint(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In two parts or in one: the same model. A constant rate does not depend on the number of epochs."""
-    arguments = ["--data", str(data), *SMALL]
+    arguments = ["--data", str(data), *SMALL, "--schedule", "constant"]
     assert main(["train", *arguments, "--out", str(tmp_path / "whole")]) == 0
-    for _ in range(2):
-        parts = [*arguments, "--checkpoint", str(tmp_path / "state"), "--out", str(tmp_path / "parts")]
-        assert main(["train", *parts]) == 0
+    for epochs in ("1", "3"):
+        parts = ["--checkpoint", str(tmp_path / "state"), "--checkpoint-every", "2", "--out", str(tmp_path / "parts")]
+        assert main(["train", *arguments, *parts, "--epochs", epochs]) == 0
     whole, parts_ = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts_
-    assert capsys.readouterr().out.count("the checkpoint has 3 of 3 epochs\n") == 1
+    assert capsys.readouterr().out.count("the checkpoint has 1 of 3 epochs\n") == 1
 
 
 def test_missing_mnist_is_said_in_80_columns(

@@ -44,7 +44,7 @@ def signed(header: Header, description: Header, data: bytes) -> bytes:
     """The file with a SHA-256 that agrees with its contents, as one who forges a file would have it."""
     plain = {key: value for key, value in description.items() if key not in ("format", "version", "sha256")}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    groups = ["weights", "biases", "velocities", "losses"]
+    groups = ["weights", "biases", "velocity", "losses"]
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for name in sorted(entries, key=lambda name: (groups.index(name.split(".")[0]), int(name.split(".")[1]))):
         begin, end = entries[name]["data_offsets"]
@@ -58,6 +58,25 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "m.safetensors"
     save_parameters(path, DESCRIBED, *parameters((3, 2, 4), "float32"))
     return path
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_as_that(tmp_path: Path) -> None:
+    """As the first version wrote it, with velocities that had no names in the description."""
+    names = {"weights.0": [2, 1], "biases.0": [1], "velocities.0": [2, 1], "velocities.1": [1]}
+    header, end = {}, 0
+    for name, shape in names.items():
+        begin, end = end, end + 4 * shape[0]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    generator = np.random.default_rng(0).bit_generator.state
+    description = {"layers": [2, 1], "dtype": "float32", "velocities": True, "losses": [], "epoch": 1, "history": []}
+    description |= {"generator": generator, "settings": {}, "format": "fastfc-checkpoint", "version": "1"}
+    text = json.dumps({**description, "sha256": "0" * 64})
+    file = encoded({**header, "__metadata__": {"fastfc": text}}, struct.pack("<6f", *range(6)))
+    (tmp_path / FILE_NAME).write_bytes(file)
+    with pytest.raises(ModelFileError) as caught:
+        read_checkpoint(tmp_path)
+    what = f"checkpoint {str(tmp_path / FILE_NAME)!r}"
+    assert str(caught.value) == f"{what}: metadata version: given '1', of an older fastfc, expected '2'"
 
 
 def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
@@ -299,7 +318,8 @@ def forge(rng: random.Random, file: bytes) -> bytes:
 def read_any(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     if path.name == FILE_NAME:
         state = read_checkpoint(path.parent)
-        return state, [array for key in ("weights", "biases", "velocities", "losses") for array in state.pop(key)]
+        arrays = [*state.pop("state").values(), state.pop("losses")]
+        return state, [array for some in arrays for array in some]
     description, weights, biases = read_parameters(path)
     return description, weights + biases
 
@@ -325,7 +345,8 @@ def good(request: pytest.FixtureRequest, tmp_path: Path, path: Path) -> Path:
     if request.param == "model":
         return path
     weights, biases = parameters((3, 2, 4), "float32")
-    state = {"weights": weights, "biases": biases, "velocities": weights + biases, "losses": [biases[0]], "epoch": 2}
+    parts = {"weights": weights, "biases": biases, "velocity": weights + biases}
+    state: dict[str, Any] = {"state": parts, "losses": [biases[0]], "epoch": 2}
     state |= {"history": [{"epoch": 1, "loss": 0.5, "test_loss": None}], "settings": {"lr": 0.1, "hidden": [2]}}
     write_checkpoint(tmp_path, {**state, "generator": np.random.default_rng(1).bit_generator.state})
     return tmp_path / FILE_NAME

@@ -108,6 +108,30 @@ def test_ctrl_c_after_the_last_step_is_not_lost(on_interrupt: str) -> None:
         assert r.interrupted and len(r.history) == 2
 
 
+LINE = 'fastfc: training was interrupted; the model so far is returned (on_interrupt="raise" ends a loop too)\n'
+
+
+def test_a_loop_that_goes_on_after_ctrl_c_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """Three trainings, Ctrl-C in the second: one line."""
+    interrupted = [
+        fastfc.train((X, Y), backend="numpy", on_steps=press if k == 1 else None, **SMALL).interrupted for k in range(3)
+    ]
+    assert interrupted == [False, True, False] and capfd.readouterr() == ("", LINE)
+
+
+@pytest.mark.parametrize("how", ["raise", "progress", "max_seconds"])
+def test_nothing_is_said_of_an_interruption_that_is_known(how: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is raised, what stands below the progress of a training, and a limit that was asked for."""
+    if how == "raise":
+        with pytest.raises(KeyboardInterrupt):
+            fastfc.train((X, Y), backend="numpy", on_steps=press, on_interrupt="raise", **SMALL)
+    elif how == "progress":
+        assert fastfc.train((X, Y), backend="numpy", on_steps=press, progress=True, **SMALL).interrupted
+    else:
+        assert fastfc.train((X, Y), backend="numpy", max_seconds=1e-9, **LONG).out_of_time
+    assert capfd.readouterr().err == ""
+
+
 def test_ctrl_c_before_training_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes seconds, and there is no model yet."""
     monkeypatch.setattr("fastfc.kernels.fused.epoch.run", press)
@@ -178,7 +202,7 @@ def test_what_diverged_is_not_returned_by_an_interruption(backend: str) -> None:
     with pytest.raises(DivergenceError, match=r"^weights: given not finite at the end of epoch 1"):
         fastfc.train(
             (ones, ones), network=network, backend=backend, lr=1e250, schedule="constant", batch_size=1,
-            on_steps=press, steps_a_call=1,
+            on_steps=press, steps_per_call=1,
         )  # fmt: skip
 
 
@@ -191,7 +215,7 @@ def test_what_listening_for_ctrl_c_costs(backend: str, monkeypatch: pytest.Monke
     for _ in range(cases(1, 15)):
         seconds, losses = {}, set()
         for slices in (0.1, 1e9):
-            monkeypatch.setattr(import_module("fastfc.train"), "SLICE_SECONDS", slices)
+            monkeypatch.setattr(import_module("fastfc.training.run"), "SLICE_SECONDS", slices)
             r = fastfc.train(data, backend=backend, epochs=3, threads=1, hidden=(300,))
             seconds[slices] = r.train_seconds
             losses.add(r.history[-1].loss)

@@ -34,8 +34,8 @@ def write_number(kind: str, folder: Path, number: int) -> None:
     biases = [np.full(size, number, np.float32) for size in LAYERS[1:]]
     if kind == "checkpoint":
         losses = [np.full(1000, number, np.float32)]
-        state = {"weights": weights, "biases": biases, "velocities": weights + biases, "losses": losses}
-        state |= {"epoch": number, "history": []}
+        state = {"weights": weights, "biases": biases, "velocity": weights + biases}
+        state = {"state": state, "losses": losses, "epoch": number, "history": []}
         write_checkpoint(folder, {**state, "generator": np.random.default_rng(0).bit_generator.state, "settings": {}})
         return
     description: dict[str, Any] = {
@@ -61,8 +61,8 @@ def write_number(kind: str, folder: Path, number: int) -> None:
 def read_number(kind: str, folder: Path) -> int:
     """The number in the file; an error where the file is not one whole write."""
     if kind == "checkpoint":
-        state = read_checkpoint(folder)
-        arrays = state["weights"] + state["biases"] + state["velocities"] + state["losses"]
+        found = read_checkpoint(folder)
+        arrays = [array for some in (*found["state"].values(), found["losses"]) for array in some]
     else:
         _, weights, biases = read_parameters(folder / "model")
         arrays = weights + biases

@@ -96,7 +96,7 @@ def test_a_fork_in_the_middle_of_a_training(backend: str, cases: Cases) -> None:
             found.append(in_process("fork", work, backend))
 
     options = {**BUSY, "epochs": forks}
-    result = fastfc.train(blobs(192), backend=backend, threads=2, on_steps=fork, steps_a_call=1, **options)
+    result = fastfc.train(blobs(192), backend=backend, threads=2, on_steps=fork, steps_per_call=1, **options)
     assert found == [expected] * forks and len(result.history) == forks
 
 

@@ -97,9 +97,9 @@ def test_nothing_but_the_settings_matters(cases: Cases, training: dict[str, Any]
     """Neither threads, though there is far too little work for three, nor how often the caller looks changes a bit."""
     cases(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("fastfc.train"), "WORTHWHILE", 0)
+        patch.setattr(import_module("fastfc.training.run"), "WORTHWHILE", 0)
         whole = ending(threads=1, **training)
-        cut = ending(threads=3, steps_a_call=2, on_steps=lambda *_: None, **training)
+        cut = ending(threads=3, steps_per_call=2, on_steps=lambda *_: None, **training)
     assert cut == ((3, *whole[1:]) if len(whole) > 1 else whole)
 
 
@@ -122,8 +122,8 @@ def test_any_training_is_resumed_bit_for_bit(
     whole = ending(backend=backend, **training)
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.suppress(Cut, DivergenceError):
-            fastfc.train(backend=backend, checkpoint=folder, every=every, on_epoch=cut, **training)
-        assert ending(backend=backend, checkpoint=folder, every=every, **training) == whole
+            fastfc.train(backend=backend, checkpoint=folder, checkpoint_every=every, on_epoch=cut, **training)
+        assert ending(backend=backend, checkpoint=folder, checkpoint_every=every, **training) == whole
 
 
 TINY, HUGE = 5e-324, 1e30

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
     "heavy ball, step, in order": ((X, Y), {"momentum_kind": "heavy_ball", "schedule": "step", "shuffle": False}),
     "none, callable": ((X, Y), {"momentum_kind": "none", "schedule": lambda step, steps: 1 - step / steps}),
     "shifted images": (images(), {"augment": 1}),
-    "the hardest": (images(), {"augment": 1, "hardest": 0.3}),
+    "the hardest": (images(), {"augment": 1, "top_loss_fraction": 0.3}),
     "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
     "targets, smoothed": ((X, np.eye(3)[Y]), {"label_smoothing": 0.1}),
     "two threads": ((X, Y), {**BUSY, "epochs": 5}),
@@ -57,23 +58,25 @@ def without_seconds(result: TrainResult) -> list[EpochRecord]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path, name: str, backend: str) -> None:
-    """It is cut after each epoch, before that is written; with every=2 up to two epochs are done again."""
+    """It is cut after each epoch, before that is written; with checkpoint_every=2 up to two epochs are done again."""
     data, options = TRAININGS[name]
     whole_folder, folder = tmp_path / "whole", tmp_path / "cut"
     options = {**FIVE, **options, "backend": backend, "threads": 2 if backend == "numba" else 1, "seed": 6}
     plain = fastfc.train(data, data, **options)
-    whole = fastfc.train(data, data, checkpoint=whole_folder, every=2, **options)
+    whole = fastfc.train(data, data, checkpoint=whole_folder, checkpoint_every=2, **options)
     for epoch in (1, 2, 3, 4, 5):
         with pytest.raises(Cut):
-            fastfc.train(data, data, checkpoint=folder, every=2, on_epoch=cut_after(epoch), **options)
+            fastfc.train(data, data, checkpoint=folder, checkpoint_every=2, on_epoch=cut_after(epoch), **options)
         assert read_checkpoint(folder)["epoch"] == (epoch - 1) // 2 * 2
-    resumed = fastfc.train(data, data, checkpoint=folder, every=2, **options)
+    resumed = fastfc.train(data, data, checkpoint=folder, checkpoint_every=2, **options)
     assert digest(resumed.model) == digest(whole.model) == digest(plain.model)
     assert without_seconds(resumed) == without_seconds(whole) == without_seconds(plain)
     states = [read_checkpoint(f) for f in (whole_folder, folder)]
     assert states[0]["generator"] == states[1]["generator"] and states[0]["epoch"] == states[1]["epoch"] == 5
-    assert all(np.array_equal(a, b) for a, b in zip(*(s["velocities"] for s in states), strict=True))
-    assert options.get("momentum_kind") == "none" or any(v.any() for v in states[0]["velocities"])
+    ours, theirs = (s["state"] for s in states)
+    assert list(ours) == list(theirs)
+    assert all(np.array_equal(a, b) for name in ours for a, b in zip(ours[name], theirs[name], strict=True))
+    assert options.get("momentum_kind") == "none" or any(v.any() for v in ours["velocity"])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -92,7 +95,7 @@ def test_an_interrupted_training_goes_on_from_its_last_whole_epoch(tmp_path: Pat
             signal.raise_signal(signal.SIGINT)
 
     whole = fastfc.train((X, Y), **FIVE)
-    limit: dict[str, Any] = {"on_steps": stop, "steps_a_call": 1} if how == "Ctrl-C" else {"max_seconds": 1e-9}
+    limit: dict[str, Any] = {"on_steps": stop, "steps_per_call": 1} if how == "Ctrl-C" else {"max_seconds": 1e-9}
     part = fastfc.train((X, Y), checkpoint=tmp_path, **limit, **FIVE)
     assert part.interrupted and len(part.history) == (2 if how == "Ctrl-C" else 0)
     resumed = fastfc.train((X, Y), checkpoint=tmp_path, **FIVE)
@@ -137,9 +140,9 @@ def test_a_training_killed_again_and_again_goes_on_in_other_processes(
 
 def test_the_first_checkpoint_is_written_before_the_first_epoch(tmp_path: Path) -> None:
     with pytest.raises(Cut):
-        fastfc.train((X, Y), checkpoint=tmp_path / "a" / "b", every=10, on_epoch=cut_after(1), **FIVE)
+        fastfc.train((X, Y), checkpoint=tmp_path / "a" / "b", checkpoint_every=10, on_epoch=cut_after(1), **FIVE)
     state = read_checkpoint(tmp_path / "a" / "b")
-    assert state["epoch"] == 0 and state["history"] == [] and state["velocities"] == []
+    assert state["epoch"] == 0 and state["history"] == [] and list(state["state"]) == ["weights", "biases"]
 
 
 def changed_data() -> Any:
@@ -149,12 +152,10 @@ def changed_data() -> Any:
 
 
 OTHER: dict[str, tuple[dict[str, Any], str]] = {
-    "lr": ({"lr": 0.2}, "lr, rates"),
-    "epochs": ({"epochs": 6}, "epochs, rates"),
+    "lr": ({"lr": 0.2}, "lr"),
     "hidden": ({"hidden": (9,)}, "hidden, layers"),
     "seed": ({"seed": 1}, "seed"),
     "backend": ({"backend": "numpy"}, "backend"),
-    "schedule": ({"schedule": lambda step, steps: 1.0}, "rates"),
     "data": ({"data": changed_data()}, "data"),
     "labels": ({"data": (X, (Y + 1) % 3)}, "data"),
     "features": ({"data": (X[:, 1:], Y)}, "data, layers"),
@@ -172,6 +173,76 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, name: str) 
     ):
         fastfc.train(checkpoint=tmp_path, **{**options, **given})
     assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+EXTENDED: dict[str, dict[str, Any]] = {
+    "constant": {"schedule": "constant"},
+    "callable": {"schedule": lambda step, steps: 1 / (1 + step)},
+    "shifts of the largest losses": {"schedule": "constant", "augment": 1, "top_loss_fraction": 0.3},
+    "the same rates by another name": {"schedule": "constant", "then": {"schedule": lambda step, steps: 1}},
+    "without momentum": {"schedule": "constant", "momentum_kind": "none"},
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", EXTENDED)
+def test_a_finished_training_is_extended(tmp_path: Path, name: str, backend: str) -> None:
+    """Twice, and then it is what it would have been with all epochs from the start."""
+    data, options = images(), {**SMALL, "backend": backend, **EXTENDED[name]}
+    later = {**options, **options.pop("then", {})}
+    later.pop("then", None)
+    whole = fastfc.train(data, data, **{**options, "epochs": 5})
+    fastfc.train(data, data, checkpoint=tmp_path, **{**options, "epochs": 1})
+    for epochs in (2, 5):
+        extended = fastfc.train(data, data, checkpoint=tmp_path, checkpoint_every=2, **{**later, "epochs": epochs})
+    assert digest(extended.model) == digest(whole.model)
+    assert without_seconds(extended) == without_seconds(whole)
+    assert read_checkpoint(tmp_path)["epoch"] == 5
+
+
+def test_a_training_that_was_cut_may_be_extended_too(tmp_path: Path) -> None:
+    with pytest.raises(Cut):
+        fastfc.train((X, Y), checkpoint=tmp_path, on_epoch=cut_after(3), schedule="constant", **FIVE)
+    extended = fastfc.train((X, Y), checkpoint=tmp_path, schedule="constant", **{**FIVE, "epochs": 7})
+    whole = fastfc.train((X, Y), schedule="constant", **{**FIVE, "epochs": 7})
+    assert digest(extended.model) == digest(whole.model)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name"),
+    [(name, name) for name in ("one_cycle", "cosine", "step")] + [(lambda step, steps: 1 - step / steps, "<lambda>")],
+)
+def test_other_rates_for_the_epochs_done_are_refused(tmp_path: Path, schedule: Any, name: str) -> None:
+    fastfc.train((X, Y), checkpoint=tmp_path, schedule=schedule, **FIVE)
+    before = (tmp_path / FILE_NAME).read_bytes()
+    with pytest.raises(InvalidArgument) as caught:
+        fastfc.train((X, Y), checkpoint=tmp_path, schedule=schedule, **{**FIVE, "epochs": 6})
+    given = f"checkpoint: given 5 epochs at the learning rates of 5 epochs of '{name}'"
+    expected = f"the rates of 6 epochs of '{name}', which differ; schedule 'constant' can be extended"
+    assert str(caught.value) == f"{given}, expected {expected}"
+    with pytest.raises(InvalidArgument, match="expected the rates of 5 epochs of 'constant', which differ"):
+        fastfc.train((X, Y), checkpoint=tmp_path, schedule="constant", **FIVE)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_fewer_epochs_than_are_done_are_refused(tmp_path: Path, schedule: str) -> None:
+    fastfc.train((X, Y), checkpoint=tmp_path, schedule=schedule, **FIVE)
+    with pytest.raises(InvalidArgument, match=r"^epochs: given 4, expected at least 5, which the checkpoint has$"):
+        fastfc.train((X, Y), checkpoint=tmp_path, schedule=schedule, **{**FIVE, "epochs": 4})
+
+
+def test_the_data_is_read_once_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many checkpoints are written."""
+    crc32, sizes = zlib.crc32, []
+
+    def counted(data: Any, *start: int) -> int:
+        sizes.append(memoryview(data).nbytes)
+        return crc32(data, *start)
+
+    monkeypatch.setattr(zlib, "crc32", counted)
+    fastfc.train((X, Y), checkpoint=tmp_path, **FIVE)
+    assert sizes.count(X.nbytes) == 1
 
 
 def damaged(content: bytes, how: str) -> bytes:

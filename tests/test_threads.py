@@ -25,7 +25,7 @@ WORK: dict[str, tuple[Any, dict[str, Any]]] = {
     "sparse": (LARGE, {"input_kernel": "sparse"}),
     "batch in parts": (LARGE, {"batch_size": None, "epochs": 4}),
     "images, float32": (images(600), {"dtype": "float32", "augment": 1}),
-    "the hardest": (LARGE, {"epochs": 4, "hardest": 0.4}),
+    "the hardest": (LARGE, {"epochs": 4, "top_loss_fraction": 0.4}),
     "narrow layers": (blobs(600, 3), {"hidden": (3, 900, 2), "activation": "tanh", "loss": "mse"}),
 }
 

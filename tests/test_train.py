@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 import fastfc
 from fastfc import Dataset, Network, Settings
 from fastfc.backend import load_backend
+from fastfc.kernels.plan import Epoch
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images
 
 X, Y = blobs(100)
@@ -37,7 +38,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], Any]] = {
     **{f"momentum {kind}": ({"momentum_kind": kind}, Y) for kind in ("none", "ema", "heavy_ball", "nesterov")},
     **{f"schedule {name}": ({"schedule": name}, Y) for name in ("constant", "step", "cosine", "one_cycle")},
     "schedule callable": ({"schedule": lambda step, steps: 1 / (1 + step)}, Y),
-    "the hardest": ({"hardest": 0.4}, Y),
+    "the hardest": ({"top_loss_fraction": 0.4}, Y),
     "batch 1": ({"batch_size": 1, "lr": 0.01, "epochs": 1}, Y),
     "batch 33, the last one 1": ({"batch_size": 33}, Y),
     "batch of all": ({"batch_size": None}, Y),
@@ -81,7 +82,7 @@ def test_both_backends_learn_the_same_with_every_option(name: str) -> None:
     reference, fused = (results[backend] for backend in BACKENDS)
     np.testing.assert_allclose(steps["numba"], steps["numpy"], rtol=1e-9)
     size = reference.settings.batch_size or 100
-    later = math.ceil(100 * (reference.settings.hardest or 1))
+    later = math.ceil(100 * (reference.settings.top_loss_fraction or 1))
     assert len(steps["numpy"]) == math.ceil(100 / size) + math.ceil(later / size) * (len(reference.history) - 1)
     for a, b in zip(fused.history, reference.history, strict=True):
         found, expected = ([r.loss, r.penalty, r.test_loss, r.test_accuracy, r.lr] for r in (a, b))
@@ -142,12 +143,10 @@ def epochs_of(backend: str, monkeypatch: pytest.MonkeyPatch, data: Any, **settin
     trainer, _ = load_backend(backend)
     run, seen = trainer.run, []
 
-    def recorded(
-        self: Any, order: np.ndarray, shifts: np.ndarray, rates: np.ndarray, losses: np.ndarray, *steps: int
-    ) -> None:
-        run(self, order, shifts, rates, losses, *steps)
+    def recorded(self: Any, epoch: Epoch, *steps: int) -> None:
+        run(self, epoch, *steps)
         if steps != (0, 0):
-            seen.append((order, shifts, losses.copy()))
+            seen.append((epoch.order, epoch.shifts, epoch.losses.copy()))
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "run", recorded)
@@ -159,7 +158,7 @@ def epochs_of(backend: str, monkeypatch: pytest.MonkeyPatch, data: Any, **settin
 @pytest.mark.parametrize("augment", [1, 2])
 def test_each_image_is_shifted_in_each_way_once(backend: str, augment: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data, ways = images(), (2 * augment + 1) ** 2
-    seen, _ = epochs_of(backend, monkeypatch, data, augment=augment, epochs=ways, steps_a_call=9)
+    seen, _ = epochs_of(backend, monkeypatch, data, augment=augment, epochs=ways, steps_per_call=9)
     shifts = np.array([shifts[np.argsort(order)] for order, shifts, _ in seen])
     for own in shifts.transpose(1, 0, 2):
         assert len(np.unique(own, axis=0)) == ways and np.abs(own).max() == augment
@@ -172,7 +171,7 @@ def test_the_hardest_are_those_of_the_largest_loss_when_last_seen(
     backend: str, shuffle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, result = epochs_of(
-        backend, monkeypatch, blobs(90), hardest=0.31, epochs=6, shuffle=shuffle, steps_a_call=9, lr=0.02
+        backend, monkeypatch, blobs(90), top_loss_fraction=0.31, epochs=6, shuffle=shuffle, steps_per_call=9, lr=0.02
     )
     last = np.full(90, np.inf)
     for epoch, (order, _, losses) in enumerate(seen):
@@ -189,7 +188,7 @@ def test_the_hardest_are_those_of_the_largest_loss_when_last_seen(
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_equal_losses_choose_as_many_as_unequal_ones(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.ones((50, 4)), np.ones(50, int)
-    seen, _ = epochs_of(backend, monkeypatch, data, hardest=0.5, outputs=2, epochs=3, steps_a_call=9)
+    seen, _ = epochs_of(backend, monkeypatch, data, top_loss_fraction=0.5, outputs=2, epochs=3, steps_per_call=9)
     assert [len(set(order)) for order, _, _ in seen] == [50, 25, 25]
 
 
@@ -209,7 +208,7 @@ def test_history_holds_what_each_epoch_was(backend: str) -> None:
     steps: list[tuple[int, int, int, list[float]]] = []
     records: list[Any] = []
     r = fastfc.train(
-        (X, Y), (X, Y), backend=backend, on_epoch=records.append, on_steps=lambda *a: steps.append(a), steps_a_call=2,
+        (X, Y), (X, Y), backend=backend, on_epoch=records.append, on_steps=lambda *a: steps.append(a), steps_per_call=2,
         schedule=lambda step, total: 1 / (1 + step), weight_decay=0.01, lr=0.4, **SMALL,
     )  # fmt: skip
     assert r.history == records and [record.epoch for record in records] == [1, 2]

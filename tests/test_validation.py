@@ -92,9 +92,9 @@ ARGUMENTS: list[Bad] = [
     ({"on_interrupt": "stop"}, InvalidArgument, "on_interrupt: given 'stop', expected one of return, raise"),
     ({"on_epoch": 5}, InvalidType, "on_epoch: given 5, expected a function"),
     ({"on_steps": "print"}, InvalidType, "on_steps: given 'print', expected a function"),
-    ({"steps_a_call": 0}, InvalidArgument, "steps_a_call: given 0, expected a whole number >= 1"),
+    ({"steps_per_call": 0}, InvalidArgument, "steps_per_call: given 0, expected a whole number >= 1"),
     ({"checkpoint": 5}, InvalidType, "checkpoint: given 5, expected the name of a folder"),
-    ({"every": 0}, InvalidArgument, "every: given 0, expected a whole number >= 1"),
+    ({"checkpoint_every": 0}, InvalidArgument, "checkpoint_every: given 0, expected a whole number >= 1"),
     ({"learning_rate": 0.1}, InvalidType, "train: given unknown learning_rate, expected settings among hidden, act"),
     ({"lr": -1}, InvalidArgument, "lr: given -1, expected a finite number > 0"),
     ({"init": "zeros"}, InvalidArgument, "init: given 'zeros', expected one of he, glorot"),
@@ -140,7 +140,7 @@ def test_train_refuses_bad_input_before_any_kernel_runs(
     case: int, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, error, message = CASES[case]
-    monkeypatch.setattr(import_module("fastfc.train"), "load_backend", lambda name: (start, start))
+    monkeypatch.setattr(import_module("fastfc.training.run"), "load_backend", lambda name: (start, start))
     arguments = {"data": (X, Y), "test_data": None, **SMALL, **given}
     if "network" in given:
         arguments = {key: arguments[key] for key in arguments if key not in SMALL or key in given}
@@ -150,7 +150,7 @@ def test_train_refuses_bad_input_before_any_kernel_runs(
 
 
 def test_good_input_would_have_started_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("fastfc.train"), "load_backend", lambda name: (start, start))
+    monkeypatch.setattr(import_module("fastfc.training.run"), "load_backend", lambda name: (start, start))
     with pytest.raises(Started):
         fastfc.train((X, Y), (X, Y), **SMALL)
 

@@ -38,7 +38,7 @@ def train(options: argparse.Namespace) -> int:
         options.data,
         _test_data(options),
         progress=True,
-        **_chosen(options, "recipe", "backend", "threads", "seed", "max_seconds", "checkpoint", "every"),
+        **_chosen(options, "recipe", "backend", "threads", "seed", "max_seconds", "checkpoint", "checkpoint_every"),
         **settings,
     )
     _print_result(result)

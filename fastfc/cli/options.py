@@ -76,12 +76,20 @@ OPTIONS = {
     "epochs": Option(int, "N", "passes through the training set"),
     "shuffle": Option(bool, "", "a new order of the samples in each epoch"),
     "augment": Option(whole_or("none"), "PIXELS", "shift each image by up to PIXELS, anew in each epoch"),
-    "hardest": Option(share, "SHARE", "train after the first epoch on the samples of the largest losses only; all: on all"),
+    "top_loss_fraction": Option(
+        share, "SHARE", "train after the first epoch on the samples of the largest losses only; all: on all"
+    ),
     "scale": Option(scale, "FACTOR", "factor of uint8 input; other input is used as it is"),
     "dtype": Option(str, "NAME", ", ".join(settings.DTYPES)),
     "input_kernel": Option(str, "NAME", "kernel of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
 }
-WORDS_FOR_NONE = {"outputs": "auto", "batch_size": "all", "augment": "none", "hardest": "all", "scale": "1/255"}
+WORDS_FOR_NONE = {
+    "outputs": "auto",
+    "batch_size": "all",
+    "augment": "none",
+    "top_loss_fraction": "all",
+    "scale": "1/255",
+}
 
 
 def add_settings(parser: argparse.ArgumentParser, **changed_defaults: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from fastfc.cli import commands
 from fastfc.errors import FastFCError
 from fastfc.machine.terminal import wrapped
+from fastfc.renamed import new_flags
 
 ERROR = 2
 DATA = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (default: mnist, else digits)"
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit code is 0, 2 after an error, 130 after Ctrl-C, 1 when nobody reads the output."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        arguments = new_flags(arguments)
         options = _parser(arguments).parse_args(arguments)
         code = options.run(options)
         sys.stdout.flush()
@@ -83,7 +85,9 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="DIR", type=Path, help="save the state to DIR, and go on from what it has"
     )
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="epochs between checkpoints (default: 1)")
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=1, metavar="N", help="epochs between checkpoints (default: 1)"
+    )
     files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
     _add_json(parser)

@@ -13,6 +13,7 @@ import numpy as np
 from fastfc.backend import BACKENDS
 from fastfc.data import load_data
 from fastfc.errors import invalid
+from fastfc.renamed import old_keywords
 from fastfc.results import TrainResult
 from fastfc.settings import SettingsDict
 from fastfc.train import train
@@ -65,6 +66,7 @@ class Comparison:
         return "\n".join(lines)
 
 
+@old_keywords
 def compare(  # type: ignore[misc]  # epochs has a default of its own
     data: Any = None,
     test_data: Any = None,

@@ -101,10 +101,10 @@ def _run(
 ) -> Reproduction:
     print(wrapped(f"{recipe.name}: {recipe.title}"), flush=True)
     selected = recipe.select(dataset)
-    on_steps, steps_a_call = _progress(recipe, len(selected.y)) if verbose else (None, None)
+    on_steps, steps_per_call = _progress(recipe, len(selected.y)) if verbose else (None, None)
     settings: Any = asdict(recipe.settings)
     settings["epochs"] = min(epochs or recipe.settings.epochs, recipe.settings.epochs)
-    result = train(selected, **how, on_steps=on_steps, steps_a_call=steps_a_call, on_interrupt="raise", **settings)
+    result = train(selected, **how, on_steps=on_steps, steps_per_call=steps_per_call, on_interrupt="raise", **settings)
     seconds = result.train_seconds
     if recipe.time_all and len(dataset.y) > len(selected.y):
         everything = replace(replace(recipe, rows=None).select(dataset), X_test=None, y_test=None)

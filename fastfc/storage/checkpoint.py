@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Any
@@ -27,30 +28,40 @@ from fastfc.storage.modelfile import (
 from fastfc.validation import one_of, whole
 
 FILE_NAME = "checkpoint.safetensors"
-KEYS = ("weights", "biases", "velocities", "losses", "epoch", "history", "generator", "settings")
-ARRAYS = KEYS[:4]
+KEYS = ("state", "losses", "epoch", "history", "generator", "settings")
+PARAMETERS = ("weights", "biases")
+PLAIN = ("epoch", "history", "generator", "settings")
 
+_ENTRIES = 8  # of an optimiser: none that is known has more than three
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _GENERATORS = ("PCG64", "PCG64DXSM")  # numpy.random.default_rng makes the first
 
 
-def write_checkpoint(folder: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
-    """Write `state` to `folder`, which is made where it is missing, in place of the checkpoint that is there.
+def write_checkpoint(folder: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> None:
+    """Write `checkpoint` to `folder`, which is made where it is missing, in place of the one that is there.
 
-    weights     list of (fan_in, fan_out) arrays, and biases list of (fan_out,), all float32 or all float64, finite
-    velocities  list of arrays of that dtype: one for each of the weights, then one for each of the biases; or []
-    losses      [array (samples,)] of that dtype, the last loss of each sample; or []
-    epoch       how many epochs are done, >= 0
-    history     list of dicts of JSON values
-    generator   state of a PCG64 bit generator, as numpy gives it: `rng.bit_generator.state`
-    settings    dict of JSON values
+    state      of a Trainer: lists of arrays by name, all float32 or all float64, finite. "weights", (fan_in, fan_out)
+               each; "biases", (fan_out,) each; and under other short names what an optimiser keeps: one array for
+               each of the weights, then one for each of the biases, of their shapes
+    losses     [array (samples,)] of that dtype, the last loss of each sample; or []
+    epoch      how many epochs are done, >= 0
+    history    list of dicts of JSON values
+    generator  state of a PCG64 bit generator, as numpy gives it: `rng.bit_generator.state`
+    settings   dict of JSON values
 
     JSON values are None, bool, str, whole numbers, finite floats, and lists and dicts (with str keys) of them; NumPy
     scalars are taken as Python's, and tuples come back as lists. All else comes back bit for bit.
 
     Raises InvalidArgument or InvalidType before anything is written, and files.WriteError.
     """
-    same_keys("checkpoint state", state, KEYS)
-    arrays = {key: _arrays(state, key) for key in ARRAYS}
+    same_keys("checkpoint", checkpoint, KEYS)
+    state = checkpoint["state"]
+    if not isinstance(state, dict):
+        raise InvalidType(f"state: given {reprlib.repr(state)}, expected a dict of lists of arrays")
+    missing = [name for name in PARAMETERS if name not in state]
+    if missing:
+        raise invalid("state", f"no {missing[0]}", "weights and biases")
+    arrays = {name: _arrays(name, given) for name, given in {**state, "losses": checkpoint["losses"]}.items()}
     weights = arrays["weights"]
     for k, array in enumerate(weights):
         if array.ndim != 2:
@@ -58,9 +69,9 @@ def write_checkpoint(folder: str | os.PathLike[str], state: Mapping[str, Any]) -
     description = {
         "layers": [array.shape[0] for array in weights[:1]] + [array.shape[1] for array in weights],
         "dtype": weights[0].dtype.newbyteorder("=").name if weights else "float32",
-        "velocities": bool(arrays["velocities"]),
+        "optimizer_state": [name for name in state if name not in PARAMETERS],
         "losses": [array.size for array in arrays["losses"]],
-        **{key: state[key] for key in KEYS[4:]},
+        **{key: checkpoint[key] for key in PLAIN},
     }
     data = encode(CHECKPOINT, description, arrays)
     _make_folder(folder)
@@ -68,12 +79,14 @@ def write_checkpoint(folder: str | os.PathLike[str], state: Mapping[str, Any]) -
 
 
 def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the checkpoint in `folder`: the state that was given to `write_checkpoint`, with its keys.
+    """Read the checkpoint in `folder`: what was given to `write_checkpoint`, with its keys.
 
-    Raises ModelFileError where there is none or it is damaged; nothing in it is believed without a check.
+    Raises ModelFileError where there is none, it is damaged, or an older version wrote it; nothing in it is believed
+    without a check.
     """
     description, tensors = read_tensors(os.path.join(checked_name(folder), FILE_NAME), CHECKPOINT)
-    return {**tensors, **{key: description[key] for key in KEYS[4:]}}
+    losses = tensors.pop("losses")
+    return {"state": tensors, "losses": losses, **{key: description[key] for key in PLAIN}}
 
 
 def _make_folder(folder: str | os.PathLike[str]) -> None:
@@ -87,18 +100,15 @@ def _make_folder(folder: str | os.PathLike[str]) -> None:
         raise WriteError(text) from error
 
 
-def _arrays(state: Mapping[str, Any], key: str) -> list[np.ndarray]:
-    arrays = state[key]
+def _arrays(name: str, arrays: Any) -> list[np.ndarray]:
     if not isinstance(arrays, (list, tuple)) or not all(isinstance(array, np.ndarray) for array in arrays):
-        raise InvalidType(f"{key}: given {reprlib.repr(arrays)}, expected a list of numpy arrays")
+        raise InvalidType(f"{name}: given {reprlib.repr(arrays)}, expected a list of numpy arrays")
     return list(arrays)
 
 
 def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
-    same_keys("description", given, ("layers", "dtype", *KEYS[2:]))
+    same_keys("description", given, ("layers", "dtype", "optimizer_state", "losses", *PLAIN))
     layers = check_layers(given["layers"])
-    if not isinstance(given["velocities"], bool):
-        raise invalid("velocities", reprlib.repr(given["velocities"]), "whether there are any, true or false")
     losses = given["losses"]
     if not isinstance(losses, (list, tuple)) or len(losses) > 1:
         raise invalid("losses", reprlib.repr(losses), "[] or [the number of samples]")
@@ -113,13 +123,23 @@ def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "layers": layers,
         "dtype": check_dtype(given["dtype"]),
-        "velocities": given["velocities"],
+        "optimizer_state": _check_names(given["optimizer_state"]),
         "losses": [int(count) for count in losses],
         "epoch": int(given["epoch"]),
         "history": _plain("history", history, JSON_DEPTH - 1),
         "generator": _check_generator(given["generator"]),
         "settings": _plain("settings", settings, JSON_DEPTH - 1),
     }
+
+
+def _check_names(given: Any) -> list[str]:
+    """The names of what an optimiser keeps: short, each once, and none of the names that are taken."""
+    if not isinstance(given, (list, tuple)) or len(given) > _ENTRIES:
+        raise invalid("optimizer_state", reprlib.repr(given), f"a list of at most {_ENTRIES} names")
+    for k, name in enumerate(given):
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (*PARAMETERS, "losses", *given[:k]):
+            raise invalid("optimizer_state", reprlib.repr(name), "another short name, such as 'velocity', each once")
+    return list(given)
 
 
 def _check_generator(given: Any) -> dict[str, Any]:
@@ -164,9 +184,10 @@ def _plain(what: str, value: Any, depth: int) -> Any:
 
 
 def _shapes(description: Mapping[str, Any]) -> Shapes:
-    shapes = parameter_shapes(description["layers"])
-    velocities = (shapes["weights"] + shapes["biases"]) if description["velocities"] else []
-    return {**shapes, "velocities": velocities, "losses": [(count,) for count in description["losses"]]}
+    parameters = parameter_shapes(description["layers"])
+    kept = parameters["weights"] + parameters["biases"]
+    losses: list[tuple[int, ...]] = [(count,) for count in description["losses"]]
+    return {**parameters, **dict.fromkeys(description["optimizer_state"], kept), "losses": losses}
 
 
-CHECKPOINT = FileKind("checkpoint", "fastfc-checkpoint", 2**25, _check_description, _shapes)
+CHECKPOINT = FileKind("checkpoint", "fastfc-checkpoint", "2", 2**25, _check_description, _shapes)

@@ -28,7 +28,6 @@ from fastfc.settings import ACTIVATIONS, DTYPES, LOSSES
 from fastfc.storage.files import atomic_write, checked_name
 from fastfc.validation import number, one_of, whole
 
-VERSION = "1"
 KEYS = ("layers", "activations", "loss", "output_activation", "scale", "dtype", "image_shape")
 
 INT_BITS = 1023  # any whole number in the JSON then has a float64
@@ -50,6 +49,7 @@ class FileKind:
 
     title        for messages, such as "model file"
     format       value of "format" in the metadata
+    version      value of "version": a number as text, that goes up when a file of this kind would be read otherwise
     header_limit largest header in bytes
     check        the description -> the same in normal form (tuples for lists), or an InvalidArgument or InvalidType
     shapes       a checked description -> the shapes of the tensors by group, such as {"biases": [(200,), (10,)]};
@@ -58,6 +58,7 @@ class FileKind:
 
     title: str
     format: str
+    version: str
     header_limit: int
     check: Callable[[Mapping[str, Any]], dict[str, Any]]
     shapes: Callable[[Mapping[str, Any]], Shapes]
@@ -103,7 +104,8 @@ def encode(kind: FileKind, description: Mapping[str, Any], tensors: Mapping[str,
         for k, (array, shape) in enumerate(zip(tensors[group], shapes, strict=True)):
             arrays[f"{group}.{k}"] = _storable(f"{group}[{k}]", array, shape, dtype)
     digest = _digest(description, arrays.values())
-    text = json.dumps({"format": kind.format, "version": VERSION, "sha256": digest, **description}, allow_nan=False)
+    head = {"format": kind.format, "version": kind.version, "sha256": digest}
+    text = json.dumps({**head, **description}, allow_nan=False)
     data = save(arrays, metadata={_METADATA_KEY: text})  # one entry: the library writes several in any order
     _layout(io.BytesIO(data), len(data), kind)  # whatever could not be read back is refused here
     return data
@@ -178,7 +180,10 @@ def _described(text: Any, kind: FileKind) -> tuple[dict[str, Any], Any]:
         raise invalid("metadata", reprlib.repr(text), "the description as text")
     description = strict_json("metadata", text)
     one_of("metadata format", description.pop("format", None), (kind.format,))
-    one_of("metadata version", description.pop("version", None), (VERSION,))
+    version = description.pop("version", None)
+    if version in [str(older) for older in range(1, int(kind.version))]:
+        raise invalid("metadata version", f"{version!r}, of an older fastfc", f"{kind.version!r}")
+    one_of("metadata version", version, (kind.version,))
     digest = description.pop("sha256", None)
     return kind.check(description), digest
 
@@ -324,4 +329,6 @@ def _image_shape(given: Any, features: int) -> tuple[int, int] | None:
     return height, width
 
 
-MODEL = FileKind("model file", "fastfc", 2**18, _check_description, lambda given: parameter_shapes(given["layers"]))
+MODEL = FileKind(
+    "model file", "fastfc", "1", 2**18, _check_description, lambda given: parameter_shapes(given["layers"])
+)

@@ -12,8 +12,8 @@ from fastfc.settings import Settings
 class Sampling:
     """Draws from `rng`: the same samples, order and shifts for the same generator, whatever the backend.
 
-    With the setting `hardest`, only that share of the n samples is trained on after the first epoch: those whose loss was
-    the largest when it was last computed (Jiang et al. 2019, Accelerating deep learning by focusing on the biggest losers).
+    With the setting `top_loss_fraction`, only that share of the n samples is trained on after the first epoch: those whose
+    loss was the largest when it was last computed (Jiang et al. 2019, Accelerating deep learning by focusing on the biggest losers).
     With `augment`, an image goes through all shifts before one comes again; each image begins at another.
 
     later   number of samples of an epoch after the first
@@ -22,7 +22,7 @@ class Sampling:
 
     def __init__(self, settings: Settings, n: int, dtype: np.dtype, rng: np.random.Generator) -> None:
         self.n, self.rng, self.shuffle = n, rng, settings.shuffle
-        self.later = n if settings.hardest is None else math.ceil(settings.hardest * n)
+        self.later = n if settings.top_loss_fraction is None else math.ceil(settings.top_loss_fraction * n)
         self.losses = np.zeros(n, dtype)
         self._shifts = np.zeros((0, 2), np.int8)
         if settings.augment:

@@ -274,7 +274,7 @@ def update_weights(model, gradient, problem, schedule, local, part, rows, common
 def update_bias(model, gradient, schedule, local, part, layer):
     """The bias of a layer: its gradient is the sum of delta over the batch."""
     bias = bias_of(model, layer)
-    if gradient is None:
+    if gradient is None:  # noqa: SIM108  as a statement, of which Numba leaves out the other half
         total = first_columns(local.row, bias.shape[1])
     else:
         total = bias_gradient_of(model, gradient, layer)

@@ -151,9 +151,9 @@ def is_idle(gradient, rule):
 def update(codes, scale, delta, gradient, weights, state, rule, work):
     """One step of the weights along gradient + (scale * codes)^T delta, which is never stored.
 
-    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out) and
-    rule are those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in tiles of columns that stay in the L1
-    cache while they serve all features of the panel.
+    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in,
+    fan_out) and rule are those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in
+    tiles of columns that stay in the L1 cache while they serve all features of the panel.
     """
     index, packed, starts = work.index, work.listed, work.starts
     init_step = 1 if gradient.shape[0] == weights.shape[0] else 0

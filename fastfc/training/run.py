@@ -1,0 +1,279 @@
+"""One training: its state, and the loop over epochs around either backend."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fastfc.backend import load_backend
+from fastfc.data import Dataset
+from fastfc.errors import DivergenceError, invalid
+from fastfc.kernels.plan import Epoch
+from fastfc.network import PIXEL, Network
+from fastfc.results import EpochRecord, TrainResult
+from fastfc.settings import Settings
+from fastfc.training.initializers import check_init, initialize
+from fastfc.training.input_kernel import background_of, choose_input_kernel
+from fastfc.training.interrupts import Interrupts
+from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot
+from fastfc.training.sampling import Sampling
+from fastfc.training.schedules import learning_rates
+from fastfc.validation import check_inputs, check_shifts, check_targets
+
+SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
+WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
+
+OnEpoch = Callable[[EpochRecord], object]
+OnSteps = Callable[[int, int, int, list[float]], object]
+
+
+@dataclass
+class Listeners:
+    """Functions that are called, in this order, as training goes on; `fastfc.train` says with what."""
+
+    on_epoch: list[OnEpoch] = field(default_factory=list)
+    on_steps: list[OnSteps] = field(default_factory=list)
+    steps_per_call: int | None = None
+
+    def add(self, on_epoch: OnEpoch | None, on_steps: OnSteps | None) -> None:
+        self.on_epoch += [on_epoch] if on_epoch else []
+        self.on_steps += [on_steps] if on_steps else []
+
+
+@dataclass
+class Limits:
+    """What ends a training early: the clock, from `begin` on, and Ctrl-C."""
+
+    max_seconds: float | None
+    interrupts: Interrupts
+    end: float = math.inf
+
+    def begin(self) -> None:
+        if self.max_seconds is not None:
+            self.end = time.perf_counter() + self.max_seconds
+
+    def is_over(self) -> bool:
+        return self.interrupts.came or self.seconds_left() <= 0
+
+    def seconds_left(self) -> float:
+        return self.end - time.perf_counter()
+
+
+class Run:
+    """The state of one training between its steps.
+
+    X            (n, features), and targets (n,) or (n, outputs), as the kernels take them; test the same of the test data
+    state        "weights", "biases" and what the optimiser keeps, as the backend's Trainer takes and gives it
+    rates        (steps,) learning rates of all epochs
+    first_epoch  1, or the first that the checkpoint does not have
+    """
+
+    def __init__(
+        self, settings: Settings, data: Dataset, backend: str, threads: int, seed: int, network: Network | None
+    ) -> None:
+        dtype = np.dtype(settings.dtype)
+        self.settings, self.rng = settings, np.random.default_rng(seed)
+        outputs = self._take(data, dtype)
+        self.model = self._make_model(data, backend, network, outputs)
+        self.state = {"weights": self.model.weights, "biases": self.model.biases}
+        self.batch_size = min(settings.batch_size or self.n, self.n)
+        self.sampling = Sampling(settings, self.n, dtype, self.rng)
+        self.rates = learning_rates(settings.schedule, settings.lr, self._end(settings.epochs), dtype)
+        self.losses = np.zeros(self.n, dtype)
+        work = self.batch_size * sum(w.size for w in self.model.weights)
+        self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
+        self.background = background_of(self.X)
+        kernel, reason = (
+            choose_input_kernel(self.X, settings.input_kernel, self.background)
+            if backend == "numba"
+            else ("dense", "NumPy multiplies all")
+        )
+        self.result = TrainResult(self.model, settings, backend, self.threads, seed, data.name, kernel, reason)
+        self.checkpoints: Checkpoints | None = None
+        self.first_epoch, self.count = 1, 1
+
+    def _take(self, data: Dataset, dtype: np.dtype) -> int:
+        """Check the data and keep it; gives the number of outputs."""
+        loss = self.settings.loss
+        self.X = check_inputs(data.X, dtype)
+        self.n, features = self.X.shape
+        self.targets, outputs = check_targets(data.y, self.n, self.settings.outputs, loss, dtype)
+        self.test: tuple[Any, Any] | None = None
+        if data.X_test is not None:
+            X_test = check_inputs(data.X_test, dtype, "X of test_data", features)
+            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, "y of test_data")
+            self.test = X_test, y_test
+        return outputs
+
+    def _make_model(self, data: Dataset, backend: str, network: Network | None, outputs: int) -> Network:
+        settings, features = self.settings, self.X.shape[1]
+        if network is not None and network.layers[0] != features:
+            raise invalid("network", f"{network.layers[0]} inputs", f"{features}, as many as the data has features")
+        scale = PIXEL if settings.scale is None else settings.scale
+        check_init(settings.init)
+        check_shifts(settings.augment, data.image_shape, self.X)
+        layers, dtype = (features, *settings.hidden, outputs), np.dtype(settings.dtype)
+        weights, biases = (
+            (network.weights, network.biases) if network else initialize(layers, settings.init, dtype, self.rng)
+        )
+        return Network(
+            layers,
+            activation=settings.activations,
+            loss=settings.loss,
+            output_activation=settings.output_activation,
+            weights=weights,
+            biases=biases,
+            dtype=settings.dtype,
+            scale=scale if network is None or settings.scale is not None else network.scale,
+            image_shape=data.image_shape,
+            backend=backend,
+        )
+
+    def prepare(self, checkpoint: CheckpointPlan | None) -> None:
+        """Make the backend's Trainer, from the checkpoint if there is one, and compile what is not compiled yet."""
+        plan = replace(self.model.plan(self.settings, self.batch_size), background=self.background)
+        if plan.smoothing and self.targets.ndim == 2:  # labels are smoothed where they are made targets
+            off, on = plan.off_and_on()
+            self.targets = (off + (on - off) * self.targets).astype(plan.dtype)
+        if checkpoint is not None:  # it tells the data by the targets as they are now
+            self._go_on(checkpoint)
+        trainer_class, _ = load_backend(self.result.backend)
+        start = time.perf_counter()
+        self.trainer = trainer_class(plan, self.X, self.targets, self.state, self.threads, self.result.input_kernel)
+        self.result.train_seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        self.optimizer = plan.optimizer
+        nothing = Epoch(np.arange(self.n), self.sampling.shifts(np.arange(0), 1), self._rules(0, 1), self.losses)
+        self.trainer.run(nothing, 0, 0)
+        if self.test is not None:
+            self.model._outputs(self.test[0][:1], self.threads)
+        self.result.compile_seconds = time.perf_counter() - start
+
+    def _go_on(self, plan: CheckpointPlan) -> None:
+        """Take up the checkpoint, or write the first."""
+        self.checkpoints = Checkpoints(plan, self.result, self.X, self.targets, self.rates, self._end)
+        snapshot = self.checkpoints.read()
+        if snapshot is None:
+            self.checkpoints.write(self._snapshot(0))
+            return
+        self._take_parameters(snapshot.state)
+        self.result.history, self.first_epoch = snapshot.history, snapshot.epoch + 1
+        self.rng.bit_generator.state = snapshot.generator
+        if snapshot.losses is not None:
+            self.sampling.losses = snapshot.losses
+
+    def _snapshot(self, epoch: int) -> Snapshot:
+        losses = None if self.settings.top_loss_fraction is None else self.sampling.losses
+        return Snapshot(epoch, self.state, self.result.history, self.rng.bit_generator.state, losses)
+
+    def _take_parameters(self, state: dict[str, list[np.ndarray]]) -> None:
+        self.state = state
+        self.model.weights, self.model.biases = state["weights"], state["biases"]
+
+    def epochs(self, listeners: Listeners, limits: Limits) -> None:
+        """All epochs that are left, or as many as the limits allow."""
+        limits.begin()
+        for epoch in range(self.first_epoch, self.settings.epochs + 1):
+            seconds, whole_epoch = self._epoch(epoch, listeners, limits)
+            self._take_parameters(self.trainer.state())
+            self._check_parameters(epoch)
+            if not whole_epoch:
+                return self._stop(limits)
+            record = self._record(epoch, seconds)
+            self.result.history.append(record)
+            for on_epoch in listeners.on_epoch:
+                limits.interrupts.call(on_epoch, record)
+            last = epoch == self.settings.epochs
+            if self.checkpoints and self.checkpoints.plan.is_due(epoch, self.settings.epochs):
+                self.checkpoints.write(self._snapshot(epoch))
+            if limits.interrupts.came or (limits.is_over() and not last):
+                return self._stop(limits)
+
+    def _stop(self, limits: Limits) -> None:
+        self.result.interrupted, self.result.out_of_time = True, not limits.interrupts.came
+
+    def _epoch(self, epoch: int, listeners: Listeners, limits: Limits) -> tuple[float, bool]:
+        """One epoch of training, or the part of it that the limits allow: its seconds, and whether it is whole."""
+        start = time.perf_counter()
+        order = self.sampling.order(epoch)
+        shifts = self.sampling.shifts(order, epoch)
+        n, steps, end = len(order), self._steps(epoch), self._end(epoch)
+        rates, self.losses = self.rates[end - steps : end], np.zeros(n, self.rates.dtype)
+        of_kernels, done = Epoch(order, shifts, self._rules(end - steps, end), self.losses), 0
+        while done == 0 or (done < steps and not limits.is_over()):
+            stop = min(done + (listeners.steps_per_call or self.count), steps)
+            began = time.perf_counter()
+            with np.errstate(all="ignore"):  # what is not finite is found in the losses
+                self.trainer.run(of_kernels, done, stop)
+            took = time.perf_counter() - began
+            self._check_divergence(epoch, done, stop, rates)
+            if listeners.on_steps:
+                losses = self._step_losses(done, stop)
+                for on_steps in listeners.on_steps:
+                    limits.interrupts.call(on_steps, epoch, min(stop * self.batch_size, n), n, losses)
+            left = min(SLICE_SECONDS, max(limits.seconds_left(), 0.01))
+            self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
+            done = stop
+        self.sampling.remember(order, self.losses)
+        seconds = time.perf_counter() - start
+        self.result.train_seconds += seconds
+        return seconds, done == steps
+
+    def _rules(self, start: int, stop: int) -> np.ndarray:
+        return self.optimizer.rules(self.rates[start:stop], start)
+
+    def _steps(self, epoch: int) -> int:
+        return math.ceil(self.sampling.size(epoch) / self.batch_size)
+
+    def _end(self, epoch: int) -> int:
+        """How many steps there are until the end of an epoch; 0 is the begin of the first."""
+        return self._steps(1) + self._steps(2) * (epoch - 1) if epoch else 0
+
+    def _check_divergence(self, epoch: int, start: int, stop: int, rates: np.ndarray) -> None:
+        part = self.losses[start * self.batch_size : stop * self.batch_size]
+        finite = np.isfinite(part)
+        if not finite.all():
+            step = start + int(np.argmin(finite)) // self.batch_size
+            raise DivergenceError(
+                f"loss: given {part[~finite][0]} in epoch {epoch}, step {step + 1} of {len(rates)}, at a learning rate of "
+                f"{rates[step]:.6g}, expected a finite number: a smaller lr may help"
+            )
+
+    def _step_losses(self, start: int, stop: int) -> list[float]:
+        size = self.batch_size
+        return [float(self.losses[s * size : (s + 1) * size].mean(dtype=np.float64)) for s in range(start, stop)]
+
+    def _check_parameters(self, epoch: int) -> None:
+        """The last step may have ruined the weights though the losses, which are of before it, were finite."""
+        parameters = (*self.model.weights, *self.model.biases)
+        self.penalty = self._penalty()
+        if not all(np.isfinite(p).all() for p in parameters) or not math.isfinite(self.penalty):
+            raise self._diverged("weights", "not finite", epoch)
+
+    def _penalty(self) -> float:
+        with np.errstate(over="ignore"):
+            squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in self.model.weights)
+        return self.settings.weight_decay / 2 * squares
+
+    def _diverged(self, what: str, given: object, epoch: int) -> DivergenceError:
+        return DivergenceError(
+            f"{what}: given {given} at the end of epoch {epoch}, with a learning rate of {self._last_rate(epoch):.6g}, "
+            "expected a finite number: a smaller lr may help"
+        )
+
+    def _last_rate(self, epoch: int) -> float:
+        return float(self.rates[self._end(epoch) - 1])
+
+    def _record(self, epoch: int, seconds: float) -> EpochRecord:
+        test_loss = test_accuracy = None
+        if self.test is not None:
+            test_loss, test_accuracy = self.model._loss_and_accuracy(*self.test, self.threads)
+            if not math.isfinite(test_loss):
+                raise self._diverged("test loss", test_loss, epoch)
+        loss = float(self.losses.mean(dtype=np.float64))
+        return EpochRecord(epoch, loss, self.penalty, test_loss, test_accuracy, self._last_rate(epoch), seconds)
