@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fastfc.machine import info
+
+GAP = 2e-3  # s: a longer gap between two turns of a loop that does nothing else was somebody else's
 
 
 def cores() -> list[int]:
@@ -36,6 +39,18 @@ def busy_seconds() -> float:
         return 0.0
     idle, waiting = spent[3:5]
     return (sum(spent[:8]) - idle - waiting) / os.sysconf("SC_CLK_TCK")
+
+
+def gaps(seconds: float) -> float:
+    """Spin for that long: the share of the time in which the machine did not let the loop turn."""
+    start = last = time.perf_counter()
+    lost = 0.0
+    while last - start < seconds:
+        now = time.perf_counter()
+        if now - last > GAP:
+            lost += now - last
+        last = now
+    return lost / (last - start)
 
 
 def slug() -> str:

@@ -62,7 +62,20 @@ def judge(claim: Claim, results: Mapping[str, Measured], peaks: Mapping[str, Any
 
 def ratio(one: Measured, other: Measured) -> float:
     """The median of the ratios within each round: a machine that changes its speed from round to round does not matter."""
-    return median(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
+    return median(ratios(one, other))
+
+
+def ratios(one: Measured, other: Measured) -> list[float]:
+    return [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+
+
+def least_disturbed(*measured: Measured) -> list[int]:
+    """The quarter of the rounds, three at least, in which all were fastest: those whose slowest, compared with its own
+    best, is slowed least. No side is favoured: what counts is how much each was slowed, not how fast it is."""
+    best = [min(one.seconds) for one in measured]
+    rounds = zip(*(one.seconds for one in measured), strict=True)
+    slowed = [max(t / b for t, b in zip(times, best, strict=True)) for times in rounds]
+    return sorted(range(len(slowed)), key=slowed.__getitem__)[: max(3, len(slowed) // 4)]
 
 
 def same_result(results: Mapping[str, Measured]) -> Verdict:
