@@ -16,7 +16,7 @@ from statistics import mean, median, quantiles
 from bench.datasets import Store
 from bench.report import progress
 from bench.tables import seconds
-from bench.verdicts import least_disturbed, ratios
+from bench.verdicts import ratios
 from bench.workers import ROOT, Measured, Worker, environment, measure, start
 from bench.workloads import Entry, Workload, select
 
@@ -78,9 +78,9 @@ def line(new: Measured, old: Measured) -> str:
     that other processes kept busy in them."""
     if new.error or old.error:
         return f"new: {new.error or 'ran'}; old: {old.error or 'ran'}"
-    found = ratios(new, old)
+    found = ratios(new.seconds, old.seconds)
     low, middle, high = quantiles(found, n=4, method="inclusive")
-    quiet = median(found[i] for i in least_disturbed(new, old))
+    quiet = median(ratios(new.seconds, old.seconds, disturbed=True))
     taken, others = mean((new.taken, old.taken)), mean((new.others, old.others))
     return (
         f"{seconds(new.median):>9} {seconds(old.median):>9}   {middle:.3f} ({low:.3f} to {high:.3f})"
