@@ -8,7 +8,7 @@ from typing import Any
 from bench.verdicts import Verdict
 from fastfc.machine.terminal import wrapped
 
-WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
+WIDTH, CLAIM = 80, 47  # columns of a line, and of what is claimed
 QUIET = 0.3  # cores that others may use before the report says so
 
 

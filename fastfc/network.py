@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
+from fastfc.initializers import check_init, initialize
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan, momentum_rule
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads
 from fastfc.settings import Init, Settings
-from fastfc.training.initializers import check_init, initialize
 from fastfc.validation import as_array, check_inputs, check_targets, number, one_of, sizes, whole
 
 PIXEL = 1 / 255
