@@ -187,6 +187,30 @@ def test_limits_of_blas_are_kept_and_restored_when_calls_overlap() -> None:
     assert blas_now() == before and seen[-6:] == [1] * 6
 
 
+@pytest.mark.promise(12)
+def test_limits_of_blas_are_one_for_all_who_begin_at_once() -> None:
+    """The first eight calls of a process find out about its BLAS together; all are inside before the first leaves."""
+    code = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import numpy, threadpoolctl
+from fastfc.machine.blas import blas_threads
+from tests.small import blas_now
+threadpoolctl.threadpool_limits(3, user_api="blas")
+before, gate, inside = blas_now(), threading.Barrier(8), []
+def call(k):
+    gate.wait()
+    with blas_threads("numba", 1):
+        gate.wait()
+        inside.append(blas_now())
+        gate.wait()
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(call, range(8)))
+print(before, set(inside), blas_now())
+"""
+    assert {python(code).strip() for _ in range(2)} == {"3 {1} 3"}
+
+
 def test_parameters_may_be_exchanged_while_others_predict() -> None:
     """Each prediction is of some one assignment, never of a mixture."""
     X, network = np.ones((100, 1)), Network([1, 1], loss="mse", dtype="float64")
