@@ -188,15 +188,15 @@ def test_limits_of_blas_are_kept_and_restored_when_calls_overlap() -> None:
 
 
 @pytest.mark.promise(12)
+@pytest.mark.skipif(available_threads() < 2, reason="BLAS uses as many threads as there are cores")
 def test_limits_of_blas_are_one_for_all_who_begin_at_once() -> None:
     """The first eight calls of a process find out about its BLAS together; all are inside before the first leaves."""
     code = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
-import numpy, threadpoolctl
+import numpy
 from fastfc.machine.blas import blas_threads
 from tests.small import blas_now
-threadpoolctl.threadpool_limits(3, user_api="blas")
 before, gate, inside = blas_now(), threading.Barrier(8), []
 def call(k):
     gate.wait()
@@ -206,9 +206,9 @@ def call(k):
         gate.wait()
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(call, range(8)))
-print(before, set(inside), blas_now())
+print(blas_now() - before, set(inside))
 """
-    assert {python(code).strip() for _ in range(2)} == {"3 {1} 3"}
+    assert {python(code).strip() for _ in range(2)} == {"0 {1}"}
 
 
 def test_parameters_may_be_exchanged_while_others_predict() -> None:
