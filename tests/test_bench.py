@@ -297,7 +297,7 @@ def test_repeats_are_interleaved_and_the_order_turns(store: Store) -> None:
         *(f"round {r}: {n}" for r, n in ((1, "a"), (1, "b"), (2, "b"), (2, "a"), (3, "a"), (3, "b"))),
     ]
     assert len(a.seconds) == len(b.seconds) == 3
-    assert all(0 < s < 60 for s in a.seconds)
+    assert all(s > 0 for s in a.seconds)
     assert a.about["versions"]["numpy"] == np.__version__
     assert {"median", "gflops", "seconds", "threads", "dtype", "libraries"} <= a.to_dict().keys()
 

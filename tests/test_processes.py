@@ -15,11 +15,10 @@ import fastfc
 from fastfc import Network
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads
-from tests.promises import Cases
+from tests.promises import HANGS, Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, python
 
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
-SECONDS = {"fork": 10.0, "spawn": 60.0, "forkserver": 60.0}  # all but fork import everything anew
 pytestmark = [
     pytest.mark.promise(8),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # of a process with threads: that is the test
@@ -62,7 +61,7 @@ def in_process(method: str, function: Any, *arguments: Any) -> Any:
     queue = context.SimpleQueue()
     process = context.Process(target=answer, args=(queue, function, *arguments))  # type: ignore[attr-defined]
     process.start()
-    process.join(SECONDS[method])
+    process.join(HANGS)
     if process.is_alive():
         process.kill()
         process.join()
@@ -122,7 +121,7 @@ def test_forks_while_other_threads_compute(backend: str, cases: Cases) -> None:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(HANGS)
 
 
 @pytest.mark.promise(12)
@@ -163,7 +162,7 @@ def test_a_pool_of_four(method: str, cases: Cases) -> None:
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context(method)) as pool:
         futures = [pool.submit(job, task) for task in tasks]
         mine = work("numba")
-        assert [future.result(SECONDS[method]) for future in futures] == expected and mine == expected[0]
+        assert [future.result(HANGS) for future in futures] == expected and mine == expected[0]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -175,7 +174,7 @@ def test_joblib_with_four_jobs(backend: str, cases: Cases) -> None:
     seeds, (X, _) = range(cases(4, 40)), blobs(10_000)
     network = Network([20, 64, 3], dtype="float64", backend=backend)
     try:
-        with joblib.Parallel(n_jobs=4, timeout=120, max_nbytes=1_000_000) as pool:
+        with joblib.Parallel(n_jobs=4, timeout=HANGS, max_nbytes=1_000_000) as pool:
             trained = pool(joblib.delayed(work)(backend, seed) for seed in seeds)
             predicted = pool(joblib.delayed(network.predict)(X) for _ in seeds)
     finally:
@@ -192,5 +191,5 @@ def test_a_child_may_train_while_its_parent_does() -> None:
     process = context.Process(target=answer, args=(queue, work, "numba"))
     process.start()
     mine = [work("numba") for _ in range(3)]
-    process.join(10)
+    process.join(HANGS)
     assert process.exitcode == 0 and {*mine, queue.get()} == {mine[0]}
