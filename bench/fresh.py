@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from bench import yardsticks
 from bench.datasets import Store
-from bench.verdicts import Verdict, wording
+from bench.verdicts import Verdict, rounds, settle, wording
 from bench.workers import Log, environment
 from bench.workloads import RECIPES, REFERENCE_FLOOR, Claim, Workload
 
@@ -83,14 +84,18 @@ def recipes(seeds: int, log: Log) -> dict[str, Any]:
     return entries
 
 
-def judge_recipe(claim: Claim, entry: dict[str, Any], workload: Workload, peaks: dict[str, Any]) -> Verdict:
+def judge_recipe(
+    claim: Claim, entry: dict[str, Any], workload: Workload, peaks: dict[str, Any], disturbed: bool = False
+) -> Verdict:
     """The median time counts, and every seed has to reach the accuracy. The limit is stated for a machine whose dense
     floor of `workload` is REFERENCE_FLOOR; here it is in proportion to the floor."""
     limit = claim.limit * yardsticks.floor(workload, peaks) / REFERENCE_FLOOR
     seeds, accuracies = len(entry["accuracy"]), entry["accuracy"]
     reached = sum(accuracy >= entry["target"] for accuracy in accuracies)
     note = f"{limit:.3g} s here; {reached} of {seeds} seeds reach it, lowest {100 * min(accuracies):.2f} %"
-    return Verdict(wording(claim), entry["median"], "s", entry["median"] <= limit and reached == seeds, note)
+    times = [entry["seconds"][i] for i in rounds(disturbed, entry["seconds"])]
+    verdict = settle(wording(claim), times, limit, "s", least=False, note=note)
+    return verdict if reached == seeds else replace(verdict, passed=False)
 
 
 def startup(repeats: int, store: Store, log: Log) -> dict[str, Any]:
@@ -117,8 +122,11 @@ def memory(repeats: int, store: Store, log: Log) -> dict[str, Any]:
     return {name: {"megabytes": values, "median": median(values)} for name, values in measured.items()}
 
 
-def judge_value(claim: Claim, entry: dict[str, Any]) -> Verdict:
-    return Verdict(wording(claim), entry["median"], "s" if "seconds" in entry else "MB", entry["median"] <= claim.limit)
+def judge_value(claim: Claim, entry: dict[str, Any], disturbed: bool = False) -> Verdict:
+    if "megabytes" in entry:
+        return settle(wording(claim), entry["megabytes"], claim.limit, "MB", least=False)
+    times = [entry["seconds"][i] for i in rounds(disturbed, entry["seconds"])]
+    return settle(wording(claim), times, claim.limit, "s", least=False)
 
 
 def data_argument(store: Store) -> str:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from bench.datasets import Store
-from bench.verdicts import Verdict
+from bench.verdicts import Verdict, ratios, settle
 from bench.workers import Log, Measured, measure
 from bench.workloads import GROWTH_BATCH, GROWTH_DENSITY, GROWTH_HIDDEN, GROWTH_ROWS, MNIST, NORMAL, Entry, Workload
 
@@ -54,8 +54,8 @@ def run(entries: Sequence[Entry], repeats: int, quick: bool, store: Store, log: 
     return points
 
 
-def judge(points: list[dict[str, Any]]) -> list[Verdict]:
-    return [flat(points), never_slower(points), crossover(points)]
+def judge(points: list[dict[str, Any]], disturbed: bool = False) -> list[Verdict]:
+    return [flat(points), never_slower(points, disturbed), crossover(points)]
 
 
 def point(sweep: str, value: float, results: list[Measured]) -> dict[str, Any]:
@@ -84,23 +84,31 @@ def flat(points: list[dict[str, Any]]) -> Verdict:
     times = {p["rows"]: t / p["rows"] for p, t in seconds(points, "rows", "fastfc")}
     if set(times) != set(GROWTH_ROWS):
         return Verdict(text, None, note=missing(points))
-    worst = max((t / times[60_000] - 1 for t in times.values()), key=abs)
-    return Verdict(text, 100 * worst, "%", abs(worst) <= FLAT)
+    worst = max(times, key=lambda n: abs(times[n] / times[60_000] - 1))
+    taken = next(p["entries"]["fastfc"]["seconds"] for p, _ in seconds(points, "rows", "fastfc") if p["rows"] == worst)
+    departures = [100 * (t / worst / times[60_000] - 1) for t in taken]
+    verdict = settle(text, [abs(d) for d in departures], 100 * FLAT, "%", least=False)
+    return replace(verdict, measured=median(departures))
 
 
-def never_slower(points: list[dict[str, Any]]) -> Verdict:
+def never_slower(points: list[dict[str, Any]], disturbed: bool = False) -> Verdict:
     """The smallest lead over the numpy backend in the same dtype; names every size at which there is none."""
     text = "no size where the numpy backend is faster"
-    numpy = {id(p): t for p, t in seconds(points, None, "numpy float32")}
-    own = [(p, t) for p, t in seconds(points, None, "fastfc") if id(p) in numpy]
-    leads = [(numpy[id(p)] / t, f"{p['sweep']} {p['value']:g}") for p, t in own]
-    slower = [f"{where} ({lead:.2f} x)" for lead, where in leads if lead < 1]
-    if slower:
-        return Verdict(text, min(leads)[0], passed=False, note=f"numpy is faster at {', '.join(slower)}")
-    if not leads or len(leads) < sum(p["sweep"] != "density" for p in points):
+    leads = []
+    for p, _ in seconds(points, None, "fastfc"):
+        if "median" in p["entries"].get("numpy float32", {}):
+            times = (p["entries"][name]["seconds"] for name in ("numpy float32", "fastfc"))
+            leads.append(settle(f"{p['sweep']} {p['value']:g}", ratios(*times, disturbed), 1, least=True))
+    if not leads:
         return Verdict(text, None, note=missing(points))
-    least, where = min(leads)
-    return Verdict(text, least, passed=True, note=f"smallest of {len(leads)} leads at {where}")
+    least = min(leads, key=lambda lead: (lead.passed is not False, lead.measured))  # one that is certain, if any is
+    if least.passed is False:
+        slower = [f"{lead.claim} ({lead.measured:.2f} x)" for lead in leads if (lead.measured or 0) < 1]
+        return replace(least, claim=text, note=f"numpy is faster at {', '.join(slower)}")
+    if len(leads) < sum(p["sweep"] != "density" for p in points):
+        return Verdict(text, None, note=missing(points))
+    note = "; ".join(filter(None, (f"smallest of {len(leads)} leads at {least.claim}", least.note)))
+    return replace(least, claim=text, note=note)
 
 
 def crossover(points: list[dict[str, Any]]) -> Verdict:
@@ -112,8 +120,8 @@ def crossover(points: list[dict[str, Any]]) -> Verdict:
         for p in points
         if p["sweep"] == "density" and all("median" in p["entries"].get(name, {}) for name in names)
     }
-    losses = [(median(a / min(s, d) for a, s, d in times), share) for share, times in rounds.items()]
+    losses = {share: [a / min(s, d) for a, s, d in times] for share, times in rounds.items()}
     if not losses:
         return Verdict(text, None, note=missing(points))
-    worst, share = max(losses)
-    return Verdict(text, worst, passed=worst <= 1.1, note=f"worst at density {share:g}")
+    share = max(losses, key=lambda share: median(losses[share]))
+    return settle(text, losses[share], 1.1, least=False, note=f"worst at density {share:g}")

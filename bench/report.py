@@ -21,7 +21,9 @@ from bench.datasets import Store
 from bench.verdicts import Verdict, judge, same_result, wording
 from bench.workers import ROOT, Log, measure, peers_python
 from bench.workloads import Row, select
+from fastfc.machine.terminal import wrapped
 
+DISTURBED = 0.05  # share of its time taken away from the machine, above which the report says so
 LEAST_SECONDS = 15.0  # of rounds, where a row's repeats are short
 
 
@@ -65,10 +67,16 @@ def run(rows: tuple[Row, ...], repeats: int, quick: bool, store: Store, log: Log
     limits: dict[str, Any] = {"sizes": (512,), "repeats": 2} if quick else {}
     log("GEMM peak")
     peaks = yardsticks.gemm_peaks(**limits)
-    measured = [measure_row(row, repeats, quick, store, log) for row in rows]
+    log("the machine alone")
+    watch, measured = machine.Watch(), []
+    for row in rows:
+        measured.append(measure_row(row, repeats, quick, store, log))
+        watch.look()
+    taken = watch.shares()
     log("GEMM peak again")
     peaks = yardsticks.merge(peaks, yardsticks.gemm_peaks(**limits))
-    done = [judge_row(row, found, peaks) for row, found in zip(rows, measured, strict=True)]
+    disturbed = max(taken.values()) > DISTURBED
+    done = [judge_row(row, found, peaks, disturbed) for row, found in zip(rows, measured, strict=True)]
     about = machine.describe()
     versions: dict[str, str] = about.pop("versions")
     for found in done:
@@ -76,6 +84,7 @@ def run(rows: tuple[Row, ...], repeats: int, quick: bool, store: Store, log: Log
             versions = entry.get("versions", {}) | versions
     return {
         "date": datetime.now(UTC).date().isoformat(), "quick": quick, "repeats": repeats, "machine": about,
+        "taken": taken, "disturbed": disturbed,
         "versions": dict(sorted(versions.items())), "data": store.images.name, "peaks": peaks, "rows": done,
     }  # fmt: skip
 
@@ -101,38 +110,46 @@ def measure_row(row: Row, repeats: int, quick: bool, store: Store, log: Log) -> 
         return {"error": str(error)}
 
 
-def judge_row(row: Row, found: dict[str, Any], peaks: dict[str, Any]) -> dict[str, Any]:
-    """The row of the report: what was measured, JSON-ready, and the verdicts."""
+def judge_row(row: Row, found: dict[str, Any], peaks: dict[str, Any], disturbed: bool = False) -> dict[str, Any]:
+    """The row of the report: what was measured, JSON-ready, and the verdicts; of the least disturbed repeats on a
+    machine that is disturbed."""
     done = {"row": row.number, "title": row.title, "entries": found.get("entries", {}), "verdicts": []}
     if "error" in found:
         verdicts = [Verdict(wording(claim), None, note=found["error"]) for claim in row.claims]
     elif row.kind == "growth":
-        verdicts = growth.judge(found["points"])
+        verdicts = growth.judge(found["points"], disturbed)
         done["points"] = found["points"]
     elif row.kind == "recipes":
         entries = found["entries"]
-        verdicts = [fresh.judge_recipe(claim, entries[claim.entry], row.workload, peaks) for claim in row.claims]
+        verdicts = [
+            fresh.judge_recipe(claim, entries[claim.entry], row.workload, peaks, disturbed) for claim in row.claims
+        ]
     elif row.kind in ("startup", "memory"):
-        verdicts = [fresh.judge_value(claim, found["entries"][claim.entry]) for claim in row.claims]
+        verdicts = [fresh.judge_value(claim, found["entries"][claim.entry], disturbed) for claim in row.claims]
     else:
         results = found["results"]
-        verdicts = [judge(claim, results, peaks) for claim in row.claims]
+        others = mean(result.others for result in results.values())
+        verdicts = [judge(claim, results, peaks, disturbed or others > tables.QUIET) for claim in row.claims]
         if row.workload.task == "epoch":
             verdicts.append(same_result(results))
         done["entries"] = {name: result.to_dict() for name, result in results.items()}
         first = next(iter(results.values()))
-        done["others_busy"] = mean(result.others for result in results.values())
+        done["others_busy"] = others
+        done["taken"] = mean(result.taken for result in results.values())
         done["floor"] = yardsticks.floor(first.workload, peaks, first.entry.dtype, first.entry.threads)
     return done | {"verdicts": [verdict.to_dict() for verdict in verdicts]}
 
 
 def show(report: dict[str, Any]) -> None:
+    if report["disturbed"]:
+        print(wrapped(tables.disturbance(report), "", ""))
     for name, peak in report["peaks"].items():
         print(f"GEMM peak {name:20}{peak['gflops']:8.1f} GFLOP/s  {peak['by']}")
     for row in report["rows"]:
         print("\n" + tables.terminal(row))
-    passed = [verdict["passed"] for row in report["rows"] for verdict in row["verdicts"]]
-    print(f"\n{passed.count(True)} figures reached, {passed.count(False)} missed, {passed.count(None)} not measured")
+    words = [Verdict(**verdict).word for row in report["rows"] for verdict in row["verdicts"]]
+    counts = ", ".join(f"{words.count(word)} {word.lower()}" for word in dict.fromkeys(["reached", "MISSED", *words]))
+    print(f"\nFigures: {counts}")
     if report["quick"]:
         print("A quick run: it shows that everything runs; its figures mean nothing.")
 

@@ -8,7 +8,7 @@ from typing import Any
 from bench.verdicts import Verdict
 from fastfc.machine.terminal import wrapped
 
-WIDTH, CLAIM = 80, 50  # columns of a line, and of what is claimed
+WIDTH, CLAIM = 80, 47  # columns of a line, and of what is claimed
 QUIET = 0.3  # cores that others may use before the report says so
 
 
@@ -61,6 +61,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, {report['date']}. "
         f"Medians of {report['repeats']} interleaved repeats or more, ratios to others within a round; float32 and 2 threads unless said; "
         "compilation is not counted.",
+        *([disturbance(report)] if report["disturbed"] else []),
         f"GEMM peak: {rates}.",
         f"Versions: {versions}. Data: {report['data']}.",
         "",
@@ -75,6 +76,15 @@ def markdown(report: dict[str, Any]) -> str:
             word = f"**{verdict.word}**" if verdict.passed is False else verdict.word
             lines.append(f"| {row['row']} | {verdict.claim} | {amount(verdict)}{note} | {word} |")
     return "\n".join(lines) + "\n"
+
+
+def disturbance(report: dict[str, Any]) -> str:
+    """One sentence on a machine that was taken away while it measured."""
+    gaps, steal = (100 * report["taken"][kind] for kind in ("gaps", "steal"))
+    return (
+        f"The machine was taken away for part of its time ({gaps:.0f} % of that of a spinning thread, steal {steal:.0f} %): "
+        "verdicts and ratios are of the quarter of the repeats that it disturbed least."
+    )
 
 
 def _times(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -12,11 +12,13 @@ from bench.workers import Measured
 from bench.workloads import REFERENCE_FLOOR, Claim, Workload
 
 SAME_LOSS = 0.05  # relative
+LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was claimed, in words; what was measured (None: not measured, `note` says why); whether it holds."""
+    """What was claimed, in words; what was measured (None: not measured, `note` says why); whether it holds (None: not
+    measured, or too near the limit to say)."""
 
     claim: str
     measured: float | None
@@ -29,40 +31,64 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        return {True: "reached", False: "MISSED", None: "not measured"}[self.passed]
+        unknown = "not measured" if self.measured is None else "within the noise"
+        return {True: "reached", False: "MISSED", None: unknown}[self.passed]
 
 
-def judge(claim: Claim, results: Mapping[str, Measured], peaks: Mapping[str, Any]) -> Verdict:
-    """Judge a claim on `results`, by entry name: medians against yardsticks, ratios within the rounds against others."""
+def settle(
+    text: str, values: Sequence[float], limit: float, unit: str = "x", *, least: bool, note: str = ""
+) -> Verdict:
+    """The median of `values` against a limit that it must reach from below (least) or keep below.
+
+    No verdict where the limit is nearer than the spread of the values, the median of their distances from their median:
+    another run could say the opposite.
+    """
+    value = median(values)
+    spread = median(abs(v - value) for v in values)
+    if abs(value - limit) < spread:
+        return Verdict(text, value, unit, None, "; ".join(filter(None, (note, f"spread {spread:.2g}"))))
+    return Verdict(text, value, unit, value >= limit if least else value <= limit, note)
+
+
+def judge(claim: Claim, results: Mapping[str, Measured], peaks: Mapping[str, Any], disturbed: bool = False) -> Verdict:
+    """Judge a claim on `results`, by entry name: medians against yardsticks, ratios within the rounds against others;
+    on a disturbed machine those of the least disturbed rounds."""
     mine = results.get(claim.entry)
     text = wording(claim)
-    if mine is None or not mine.seconds:
+    if mine is None or mine.error or not mine.seconds:
         return Verdict(text, None, note=f"{claim.entry}: {mine.error if mine else 'not run'}")
-    mine_floor = yardsticks.floor(mine.workload, dict(peaks), mine.entry.dtype, mine.entry.threads)
-    if claim.measure == "floor":
-        value = mine.median / mine_floor
-        return Verdict(text, value, passed=value <= claim.limit)
-    if claim.measure == "peak":
-        value = mine_floor / mine.median
-        return Verdict(text, 100 * value, "%", passed=value >= claim.limit)
-    if claim.measure == "seconds":
-        return Verdict(text, mine.median, "s", passed=mine.median <= claim.limit)
+    if claim.measure in ("floor", "peak", "seconds"):
+        times = [mine.seconds[i] for i in rounds(disturbed, mine.seconds)]
+        floor = yardsticks.floor(mine.workload, dict(peaks), mine.entry.dtype, mine.entry.threads)
+        if claim.measure == "floor":
+            return settle(text, [t / floor for t in times], claim.limit, least=False)
+        if claim.measure == "peak":
+            return settle(text, [100 * floor / t for t in times], 100 * claim.limit, "%", least=True)
+        return settle(text, times, claim.limit, "s", least=False)
     assert claim.measure in ("faster", "within"), claim.measure
-    others = [results[name] for name in claim.against if name in results and results[name].seconds]
+    others = [results[n] for n in claim.against if n in results and results[n].seconds and not results[n].error]
     if not others:
         return Verdict(text, None, note="; ".join(f"{n}: {results[n].error}" for n in claim.against if n in results))
     best = min(others, key=lambda other: other.median)
     note = f"best: {best.entry.name}" if len(claim.against) > 1 else ""
     if claim.measure == "faster":
-        value = ratio(best, mine)
-        return Verdict(text, value, passed=value >= claim.limit, note=note)
-    value = ratio(mine, best)
-    return Verdict(text, value, passed=value <= claim.limit, note=note)
+        return settle(text, ratios(best.seconds, mine.seconds, disturbed), claim.limit, least=True, note=note)
+    return settle(text, ratios(mine.seconds, best.seconds, disturbed), claim.limit, least=False, note=note)
 
 
-def ratio(one: Measured, other: Measured) -> float:
-    """The median of the ratios within each round: a machine that changes its speed from round to round does not matter."""
-    return median(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
+def ratios(one: Sequence[float], other: Sequence[float], disturbed: bool = False) -> list[float]:
+    """one / other within each round: a machine that changes its speed from round to round does not matter."""
+    return [one[i] / other[i] for i in rounds(disturbed, one, other)]
+
+
+def rounds(disturbed: bool, *times: Sequence[float]) -> Sequence[int]:
+    """The rounds that count: all, or on a disturbed machine the quarter, at least LEAST_ROUNDS, in which all of `times`
+    were fastest: whose slowest, compared with its own best, was slowed least. That favours none: it matters how much
+    each was slowed, not how fast it is."""
+    slowed = [max(t / min(own) for t, own in zip(one, times, strict=True)) for one in zip(*times, strict=True)]
+    if not disturbed:
+        return range(len(slowed))
+    return sorted(range(len(slowed)), key=slowed.__getitem__)[: max(LEAST_ROUNDS, len(slowed) // 4)]
 
 
 def same_result(results: Mapping[str, Measured]) -> Verdict:

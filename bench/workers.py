@@ -50,12 +50,12 @@ class WorkerError(RuntimeError):
 class Worker:
     """One engine with one job in a process of its own, ready to repeat it. Use as a context manager."""
 
-    def __init__(self, engine: str, job: Job, env: dict[str, str], python: Path) -> None:
+    def __init__(self, engine: str, job: Job, env: dict[str, str], python: Path, root: Path = ROOT) -> None:
         cpus = machine.cores()[: job.threads]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [python, "-m", "bench.peers.worker", engine, ",".join(map(str, cpus))],
-            cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+            cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
         try:
             self.first = self._ask(job.to_dict())
@@ -109,7 +109,7 @@ class Measured:
     seconds: list[float] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    pauses: list[float] = field(default_factory=list)  # cores that others kept busy while all workers waited
+    pauses: list[tuple[float, float]] = field(default_factory=list)  # what pause() saw before each repeat
 
     @property
     def median(self) -> float:
@@ -117,7 +117,13 @@ class Measured:
 
     @property
     def others(self) -> float:
-        return mean(self.pauses) if self.pauses else 0.0
+        """Cores that other processes kept busy in the pauses."""
+        return max(0.0, mean(busy for busy, _ in self.pauses)) if self.pauses else 0.0
+
+    @property
+    def taken(self) -> float:
+        """Share of the pauses in which the machine was taken away."""
+        return mean(taken for _, taken in self.pauses) if self.pauses else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         rate = {"gflops": self.workload.flops / self.median / 1e9, "median": self.median} if self.seconds else {}
@@ -130,27 +136,33 @@ class Measured:
         return who | rate | ({"error": self.error} if self.error else self.about)
 
 
-def start(entry: Entry, workload: Workload, store: Store) -> Worker:
-    """Start the entry's worker and wait until it has compiled and run once."""
-    python = peers_python() if entry.is_peer else Path(sys.executable)
+def start(entry: Entry, workload: Workload, store: Store, python: Path | None = None, root: Path = ROOT) -> Worker:
+    """Start the entry's worker and wait until it has compiled and run once. `python` and `root`: of another tree."""
+    python = python or (peers_python() if entry.is_peer else Path(sys.executable))
     if python is None:
         raise WorkerError("not installed (make peers)")
     folder = store.folder(workload.data, workload.rows, workload.layers[0])
     scratch = ("TORCHINDUCTOR_CACHE_DIR", str(store.root / "inductor"))
     job = Job(workload, entry.threads, entry.dtype, entry.variant, str(folder))
-    return Worker(entry.engine, job, environment(entry.threads, (scratch, *entry.env)), python)
+    return Worker(entry.engine, job, environment(entry.threads, (scratch, *entry.env)), python, root)
 
 
-def pause() -> float:
-    """Wait until the pools of the last worker sleep, and see how many cores are busy then: those are others at work."""
+def pause() -> tuple[float, float]:
+    """Wait until the pools of the last worker sleep, then spin: cores that others keep busy, and machine.gaps."""
     time.sleep(PAUSE)
-    start, spent = time.perf_counter(), machine.busy_seconds()
-    time.sleep(PAUSE)
-    return (machine.busy_seconds() - spent) / (time.perf_counter() - start)
+    start, spent = time.perf_counter(), machine.busy_seconds() - time.process_time()
+    taken = machine.gaps(PAUSE)
+    busy = machine.busy_seconds() - time.process_time() - spent
+    return busy / (time.perf_counter() - start), taken
 
 
 def measure(
-    entries: Sequence[tuple[Entry, Workload]], store: Store, repeats: int, least_seconds: float, log: Log
+    entries: Sequence[tuple[Entry, Workload]],
+    store: Store,
+    repeats: int,
+    least_seconds: float,
+    log: Log,
+    begin: Callable[[Entry, Workload, Store], Worker] = start,
 ) -> list[Measured]:
     """At least `repeats` rounds, and rounds for `least_seconds` (at most 5 times as many); in each round everybody
     runs once, in an order that turns."""
@@ -160,14 +172,14 @@ def measure(
         for result in results:
             log(f"starting {result.entry.name}")
             try:
-                worker = stack.enter_context(start(result.entry, result.workload, store))
+                worker = stack.enter_context(begin(result.entry, result.workload, store))
             except WorkerError as error:
                 result.error = str(error)
             else:
                 result.about = {k: v for k, v in worker.first.items() if k != "seconds"}
                 running.append((result, worker))
-        begin, done = time.perf_counter(), 0
-        while done < repeats or (done < 5 * repeats and time.perf_counter() - begin < least_seconds):
+        began, done = time.perf_counter(), 0
+        while done < repeats or (done < 5 * repeats and time.perf_counter() - began < least_seconds):
             turn = done % max(len(running), 1)
             for result, worker in running[turn:] + running[:turn]:
                 if not result.error:

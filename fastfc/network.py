@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
+from fastfc.initializers import check_init, initialize
 from fastfc.kernels.optimizers import of_momentum
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads
 from fastfc.settings import Init, Settings
-from fastfc.training.initializers import check_init, initialize
 from fastfc.validation import as_array, check_inputs, check_targets, number, one_of, sizes, whole
 
 PIXEL = 1 / 255

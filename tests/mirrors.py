@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         self.wfile.flush()
 
-    def wait(self, seconds: float = 5) -> None:
+    def wait(self, seconds: float = 300) -> None:
         self.server.stopping.wait(seconds)
 
     def good(self, file: str) -> None:
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def drips(self, file: str) -> None:
         self.send(CONTENT[file][:1] * 70_000, 10**6)
-        for _ in range(100):
+        for _ in range(10_000):
             self.wfile.write(b"x")
             self.wfile.flush()
             self.wait(0.05)

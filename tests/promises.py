@@ -22,6 +22,9 @@ PROMISES = {
 }
 
 
+HANGS = 300.0  # s: what takes longer in `make test` hangs. No shorter time fails there: the machine may be a busy one
+
+
 class Cases:
     """What a test says of itself: how many cases it tries, and what it measured."""
 
@@ -36,9 +39,9 @@ class Cases:
         return number
 
     def within(self, what: str, seconds: float, promised: float) -> None:
-        """A promised time is held to the letter in `make soak`; `make test` allows for a busy machine."""
+        """A promised time is held to the letter in `make soak`, on a quiet machine; in `make test` nothing may hang."""
         self.figure(f"{what} (s, promised {promised:g})", seconds)
-        limit = promised if self.soak else 10 * promised
+        limit = promised if self.soak else HANGS
         assert seconds < limit, f"{what}: given {seconds:.3f} s, expected < {limit:g} s (on a quiet machine)"
 
     def figure(self, what: str, value: float) -> None:

@@ -68,7 +68,7 @@ def blas_now() -> int:
     return own[0]["num_threads"]
 
 
-def python(code: str, *, timeout: float = 120, **environment: str | None) -> str:
+def python(code: str, *, timeout: float = 600, **environment: str | None) -> str:
     """What `code` prints, run by a new Python with these environment variables; None removes one."""
     env = {**os.environ, **environment}
     done = subprocess.run(

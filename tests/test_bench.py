@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import fresh, growth, machine, plots, report, tables, verdicts, workers, yardsticks
+from bench import against, fresh, growth, machine, plots, report, tables, verdicts, workers, yardsticks
 from bench.datasets import MEAN, STD, Store
 from bench.peers.job import Job
 from bench.verdicts import Verdict
@@ -163,6 +165,35 @@ def test_ratios_are_of_the_rounds() -> None:
     assert verdicts.judge(Claim("faster", 3, ("JAX",)), {"fastfc": fast, "JAX": slow}, PEAKS).measured == 3.0
 
 
+def test_there_is_no_verdict_by_a_hair() -> None:
+    """Ratios of 2.5, 3 and 3.4: 3.1 is nearer than their usual distance of 0.4, 3.5 and 2.5 are not."""
+    results = {"fastfc": measured("fastfc", 1.0, 1.0, 1.0), "JAX": measured("JAX", 2.5, 3.0, 3.4)}
+    words = [verdicts.judge(Claim("faster", limit, ("JAX",)), results, PEAKS).word for limit in (2.5, 3.1, 3.5)]
+    assert words == ["reached", "within the noise", "MISSED"]
+    assert verdicts.settle("c", [300.0, 340.0, 380.0], 350, "MB", least=False).note == "spread 40"
+    entry = {"seconds": [0.2, 0.26, 0.3], "median": 0.26, "accuracy": [0.98, 0.98, 0.96], "target": 0.9706}
+    assert fresh.judge_value(Claim("seconds", 0.25), entry).word == "within the noise"
+    missed = fresh.judge_recipe(Claim("scaled", 0.25, entry="97.06 %"), entry, MNIST, PEAKS)
+    assert missed.word == "MISSED"  # by its accuracy, whatever the time
+
+
+def test_on_a_disturbed_machine_the_least_disturbed_rounds_count() -> None:
+    """In most rounds one of the two was held up."""
+    mine, other = [1.0, 3.0, 1.01, 1.0, 4.0, 1.02, 2.0, 1.0], [3.0, 3.0, 3.03, 9.0, 3.0, 3.06, 3.0, 8.0]
+    results = {"fastfc": measured("fastfc", *mine), "JAX": measured("JAX", *other)}
+    assert list(verdicts.rounds(True, mine, other)) == [0, 2, 5]
+    verdict = verdicts.judge(Claim("faster", 2.9, ("JAX",)), results, PEAKS, disturbed=True)
+    assert (verdict.measured, verdict.word) == (pytest.approx(3.0), "reached")
+    assert verdicts.judge(Claim("faster", 2.9, ("JAX",)), results, PEAKS).word == "within the noise"
+    assert verdicts.judge(Claim("seconds", 1.05), results, PEAKS, disturbed=True).measured == 1.0
+
+
+def test_who_failed_on_the_way_is_not_compared() -> None:
+    half = Measured(Entry("JAX"), MNIST, [3.0], error="worker ended with -9")
+    verdict = verdicts.judge(Claim("faster", 3, ("JAX",)), {"fastfc": measured("fastfc", 1.0, 1.0), "JAX": half}, PEAKS)
+    assert (verdict.word, verdict.note) == ("not measured", "JAX: worker ended with -9")
+
+
 def test_growth_is_judged_at_its_worst_point() -> None:
     rows = [
         point("rows", n, n, fastfc=t * n, numpy_float32=3 * t * n)
@@ -266,7 +297,7 @@ def test_repeats_are_interleaved_and_the_order_turns(store: Store) -> None:
         *(f"round {r}: {n}" for r, n in ((1, "a"), (1, "b"), (2, "b"), (2, "a"), (3, "a"), (3, "b"))),
     ]
     assert len(a.seconds) == len(b.seconds) == 3
-    assert all(0 < s < 60 for s in a.seconds)
+    assert all(s > 0 for s in a.seconds)
     assert a.about["versions"]["numpy"] == np.__version__
     assert {"median", "gflops", "seconds", "threads", "dtype", "libraries"} <= a.to_dict().keys()
 
@@ -313,7 +344,7 @@ def made_up() -> dict[str, Any]:
         report.judge_row(ROWS[-2], {"entries": {"warm": {"megabytes": [300.0], "median": 300.0}}}, PEAKS),
     ]
     return {
-        "date": "2026-01-02", "quick": False, "repeats": 5, "machine": {"cpu": "A CPU", "cores": 2}, "data": "mnist",
+        "date": "2026-01-02", "quick": False, "repeats": 5, "disturbed": False, "machine": {"cpu": "A CPU", "cores": 2}, "data": "mnist",
         "versions": {"numpy": "2"}, "peaks": PEAKS, "rows": rows,
     }  # fmt: skip
 
@@ -334,6 +365,50 @@ def test_a_busy_machine_is_reported(made_up: dict[str, Any]) -> None:
     row = made_up["rows"][0]
     assert "busy" not in tables.terminal({**row, "others_busy": 0.1})
     assert "other processes kept 1.5 cores busy" in tables.terminal({**row, "others_busy": 1.5})
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_time_that_is_taken_away_is_seen() -> None:
+    """Ten times a second, the spinning thread is held up for 50 ms."""
+    before = signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.05))
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        assert machine.gaps(0.5) > 0.3
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    shares = machine.Watch().shares()
+    assert all(0 <= shares[kind] <= 1 for kind in ("gaps", "steal"))
+
+
+def test_a_disturbed_machine_is_named_in_the_head(made_up: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "(12 % of that of a spinning thread, steal 3 %)"
+    assert "taken away" not in tables.markdown(made_up)
+    disturbed = {**made_up, "disturbed": True, "taken": {"gaps": 0.12, "steal": 0.03}}
+    assert expected in tables.markdown(disturbed).split("| row")[0]
+    report.show(disturbed)
+    assert expected in " ".join(capsys.readouterr().out.split("GEMM peak")[0].split())
+
+
+def test_a_busy_row_is_judged_by_its_least_disturbed_rounds() -> None:
+    results = {e.name: measured(e.name, 1.0, 1.0, 1.0, 9.0, 9.0, 9.0, 9.0) for e in ROWS[0].entries}
+    results["JAX"].seconds = [4.0] * 7
+    quiet, busy = (
+        next(v for v in report.judge_row(ROWS[0], {"results": results}, PEAKS)["verdicts"] if "JAX" in v["claim"])
+        for results["fastfc"].pauses in ([(0.0, 0.0)], [(9.0, 0.0)])
+    )
+    assert (quiet["passed"], busy["passed"]) == (False, True)
+
+
+def test_trees_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """This one with itself. A folder from which another tree would be imported is refused."""
+    options = ["--python", sys.executable, "--quick", "--rounds", "2", "--rows", "8a"]
+    assert against.main([str(against.ROOT), *options]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["row", "new", "old"]
+    assert re.fullmatch(r"8a .* µs .* µs +\d.\d+ \(\d.\d+ to \d.\d+\) +\d.\d+ +\d+.\d % +\d.\d", row)
+    assert against.main([str(tmp_path), *options]) == 2
+    assert f"tree: given {tmp_path}, expected fastfc and kernels imported from there" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")
@@ -378,4 +453,5 @@ def test_an_unknown_row_is_refused_before_anything_runs(capsys: pytest.CaptureFi
 
 
 def test_verdicts_have_a_word_each() -> None:
-    assert [Verdict("c", 1.0, passed=p).word for p in (True, False, None)] == ["reached", "MISSED", "not measured"]
+    words = [Verdict("c", value, passed=p).word for value, p in ((1, True), (1, False), (1, None), (None, None))]
+    assert words == ["reached", "MISSED", "within the noise", "not measured"]

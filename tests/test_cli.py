@@ -21,6 +21,7 @@ from fastfc.cli import main, options
 from fastfc.data import mnist
 from fastfc.settings import Settings
 from tests.command_line import SMALL, error_line, shell
+from tests.promises import HANGS
 
 # The options
 
@@ -179,7 +180,7 @@ def test_a_real_ctrl_c_leaves_a_model_that_loads(data: Path, tmp_path: Path) -> 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline().startswith("epoch       1/1000000")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=HANGS)
     assert (process.returncode, err) == (130, "")
     assert "stopped early" in out
     assert fastfc.load(tmp_path / "run" / "model.safetensors").layers == (64, 8, 3)

@@ -243,7 +243,7 @@ def test_a_limit_on_file_size_leaves_the_old_file(path: Path) -> None:
         "try: atomic_write(sys.argv[1], bytes(100_000))\n"
         "except WriteError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "a full disk or a limit on file size (File too large), expected room for 100,000 bytes" in done.stdout
     only(path, OLD)
@@ -274,7 +274,7 @@ def saves(path: Path, sizes: list[int], before: str = "", **options: Any) -> lis
     command = f"{before} exec {shlex.join([sys.executable, '-c', SAVES, str(path), *map(str, sizes)])}"
     if before:
         command = f"exec unshare -m sh -c {shlex.quote(command)}"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=600, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

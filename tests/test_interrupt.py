@@ -10,16 +10,18 @@ import sys
 import threading
 import time
 from importlib import import_module
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 import fastfc
 from fastfc.errors import DivergenceError
-from tests.promises import Cases
-from tests.small import BACKENDS, SMALL, blobs
+from tests.promises import HANGS, Cases
+from tests.small import BACKENDS, SMALL, blobs, python
 
 X, Y = blobs(200)
 LONG: dict[str, Any] = {**SMALL, "epochs": 100_000, "lr": 0.01, "schedule": "constant"}
@@ -58,7 +60,7 @@ def interrupted_trainings(backend: str, threads: int, rounds: int, longest: floa
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == "returned True True 9 True\n"
             seconds.append(time.perf_counter() - start)
-        assert process.wait(20) == 0
+        assert process.wait(HANGS) == 0
     return seconds
 
 
@@ -132,11 +134,34 @@ def test_nothing_is_said_of_an_interruption_that_is_known(how: str, capfd: pytes
     assert capfd.readouterr().err == ""
 
 
-def test_ctrl_c_before_training_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+# Presses Ctrl-C when the fifth of the kernels' functions begins to compile, with nothing in the cache.
+COMPILING = """
+import signal, threading
+from numba.core import event
+import fastfc
+from tests.small import SMALL, blobs
+
+class Press(event.Listener):
+    begun = 0
+    def on_start(self, event):
+        self.begun += 1
+        if self.begun == 5:
+            signal.raise_signal(signal.SIGINT)
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Press())
+try:
+    print(fastfc.train(blobs(), **SMALL))
+except KeyboardInterrupt:
+    print(threading.active_count(), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_ctrl_c_before_training_raises(tmp_path: Path) -> None:
     """Compiling takes seconds, and there is no model yet."""
-    monkeypatch.setattr("fastfc.kernels.fused.epoch.run", press)
-    with pytest.raises(KeyboardInterrupt):
-        fastfc.train((X, Y), **SMALL)
+    assert python(COMPILING, FASTFC_CACHE_DIR=str(tmp_path)) == "1 True\n"
 
 
 def test_someone_elses_handler_is_left_alone() -> None:
@@ -153,7 +178,7 @@ def test_training_in_another_thread_works() -> None:
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(fastfc.train((X, Y), **SMALL)))
     thread.start()
-    thread.join(60)
+    thread.join(HANGS)
     assert len(results[0].history) == 2 and not results[0].interrupted
 
 
@@ -168,7 +193,7 @@ def test_max_seconds_ends_training_in_time(backend: str, seconds: float, cases: 
         assert r.interrupted and r.out_of_time and took >= seconds
         cases.within("past max_seconds", took - seconds, 0.2)
         assert sum(record.seconds for record in r.history) <= r.train_seconds <= took
-        assert r.model.score(X, Y) > 0.3 and np.isfinite(r.model.weights[0]).all()
+        assert len(r.model.predict(X)) == len(X) and np.isfinite(r.model.weights[0]).all()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

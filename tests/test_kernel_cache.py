@@ -192,7 +192,7 @@ def restricted(code: str, folder: Path, **environment: str | None) -> str:
     env |= {name: value for name, value in environment.items() if value is not None}
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
-        command, env=env, cwd=folder, capture_output=True, text=True, timeout=120, preexec_fn=without_privileges
+        command, env=env, cwd=folder, capture_output=True, text=True, timeout=600, preexec_fn=without_privileges
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
@@ -273,13 +273,15 @@ def test_eight_processes_that_compile_everything_at_once(tmp_path: Path, cases: 
 import fastfc
 from tests.small import SMALL, blobs, digest
 r = fastfc.train(blobs(), blobs(), **SMALL)
-print(digest(r.model), r.compile_seconds < 3, r.train_seconds < r.compile_seconds / 2)
+print(digest(r.model), r.train_seconds < r.compile_seconds / 2)
 """
     cold = at_once(8, code, tmp_path / "cache")
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
     warm = at_once(1, code, tmp_path / "cache")[0].split()
-    assert {line.split()[0] for line in cold} == {warm[0]} and warm[1] == "True"
-    assert {line.split()[2] for line in cold} == {"True"}  # compiling is not counted as training
-    assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".nbc"}
+    assert {line.split()[0] for line in cold} == {warm[0]}
+    assert {line.split()[1] for line in cold} == {"True"}  # compiling is not counted as training
+    assert {file.suffix for file in written} == {".nbc"}
+    assert written == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
 
 
 def test_files_damaged_by_chance(root: Path, cases: Cases) -> None:

@@ -91,6 +91,7 @@ def kill_writers(kind: str, folder: Path, kills: int, seed: int) -> dict[str, in
                 write_number(kind, folder, number)
                 report(write_end, b".")
         os.close(write_end)
+        number += len(os.read(read_end, 1))  # it has begun
         time.sleep(rng.uniform(0.001, 0.03))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

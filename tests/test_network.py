@@ -13,7 +13,7 @@ import pytest
 import fastfc
 from fastfc import Network
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType
-from fastfc.training.initializers import initialize
+from fastfc.initializers import initialize
 from tests.small import BACKENDS, SMALL, blobs
 
 FUNCTIONS = {

@@ -13,11 +13,12 @@ import pytest
 
 import fastfc
 from fastfc import Network
-from tests.promises import Cases
-from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, python
+from fastfc.machine.blas import blas_threads
+from fastfc.machine.threads import available_threads
+from tests.promises import HANGS, Cases
+from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, python
 
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
-SECONDS = {"fork": 10.0, "spawn": 60.0, "forkserver": 60.0}  # all but fork import everything anew
 pytestmark = [
     pytest.mark.promise(8),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # of a process with threads: that is the test
@@ -60,7 +61,7 @@ def in_process(method: str, function: Any, *arguments: Any) -> Any:
     queue = context.SimpleQueue()
     process = context.Process(target=answer, args=(queue, function, *arguments))  # type: ignore[attr-defined]
     process.start()
-    process.join(SECONDS[method])
+    process.join(HANGS)
     if process.is_alive():
         process.kill()
         process.join()
@@ -120,7 +121,33 @@ def test_forks_while_other_threads_compute(backend: str, cases: Cases) -> None:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(HANGS)
+
+
+@pytest.mark.promise(12)
+@pytest.mark.skipif("fork" not in METHODS or available_threads() < 2, reason="no fork here, or BLAS has one thread")
+def test_limits_of_blas_are_lifted_in_a_forked_child(cases: Cases) -> None:
+    """Forked in a training on one thread; and again and again while another thread enters and leaves a limit."""
+    found: list[tuple[int, int]] = []
+    before, stop = blas_now(), threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            with blas_threads("numba", 1):
+                pass
+
+    def fork(_: Any) -> None:
+        found.append((in_process("fork", blas_now), blas_now()))
+
+    fastfc.train(blobs(40), backend="numpy", threads=1, on_epoch=fork, **SMALL)
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        children = {in_process("fork", blas_now) for _ in range(cases(20, 200))}
+    finally:
+        stop.set()
+        thread.join()
+    assert found == [(before, 1)] * 2 and children == {before} == {blas_now()}
 
 
 def job(task: tuple[str, int]) -> tuple[str, bytes]:
@@ -135,7 +162,7 @@ def test_a_pool_of_four(method: str, cases: Cases) -> None:
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context(method)) as pool:
         futures = [pool.submit(job, task) for task in tasks]
         mine = work("numba")
-        assert [future.result(SECONDS[method]) for future in futures] == expected and mine == expected[0]
+        assert [future.result(HANGS) for future in futures] == expected and mine == expected[0]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -147,7 +174,7 @@ def test_joblib_with_four_jobs(backend: str, cases: Cases) -> None:
     seeds, (X, _) = range(cases(4, 40)), blobs(10_000)
     network = Network([20, 64, 3], dtype="float64", backend=backend)
     try:
-        with joblib.Parallel(n_jobs=4, timeout=120, max_nbytes=1_000_000) as pool:
+        with joblib.Parallel(n_jobs=4, timeout=HANGS, max_nbytes=1_000_000) as pool:
             trained = pool(joblib.delayed(work)(backend, seed) for seed in seeds)
             predicted = pool(joblib.delayed(network.predict)(X) for _ in seeds)
     finally:
@@ -164,5 +191,5 @@ def test_a_child_may_train_while_its_parent_does() -> None:
     process = context.Process(target=answer, args=(queue, work, "numba"))
     process.start()
     mine = [work("numba") for _ in range(3)]
-    process.join(10)
+    process.join(HANGS)
     assert process.exitcode == 0 and {*mine, queue.get()} == {mine[0]}

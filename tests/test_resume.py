@@ -103,11 +103,15 @@ def test_an_interrupted_training_goes_on_from_its_last_whole_epoch(tmp_path: Pat
 
 
 PROGRAM = """
-import sys
+import sys, time
 import fastfc
 from tests.small import BUSY, blobs, digest
+folder, backend, epochs, last = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 print("started", flush=True)
-r = fastfc.train(blobs(192), checkpoint=sys.argv[1], **{**BUSY, "epochs": int(sys.argv[3])}, backend=sys.argv[2])
+def wait(record):  # for the kill, which may come late
+    if record.epoch == last:
+        time.sleep(600)
+r = fastfc.train(blobs(192), checkpoint=folder, backend=backend, on_epoch=wait, **{**BUSY, "epochs": epochs})
 print(digest(r.model), flush=True)
 """
 
@@ -122,18 +126,18 @@ def test_a_training_killed_again_and_again_goes_on_in_other_processes(
     tmp_path: Path, backend: str, cases: Cases
 ) -> None:
     kills, moment, done = cases(1, 15), random.Random(backend), 0
-    epochs = 100 * kills
+    epochs = 50 * kills
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), backend, str(epochs)]
     root = Path(__file__).parents[1]
     for _ in range(kills):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        with subprocess.Popen([*command, str(done + 30)], stdout=subprocess.PIPE, text=True, cwd=root) as process:
             while process.poll() is None and epochs_done(tmp_path) <= done + 3:
                 time.sleep(0.001)
             time.sleep(moment.uniform(0, 0.01))
             process.kill()
         assert process.returncode == -signal.SIGKILL and done + 3 < epochs_done(tmp_path) < epochs
         done = epochs_done(tmp_path)
-    resumed = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=root)
+    resumed = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=600, cwd=root)
     whole = fastfc.train(blobs(192), backend=backend, **{**BUSY, "epochs": epochs})
     assert resumed.stdout.split() == ["started", digest(whole.model)], resumed.stderr
 

@@ -14,7 +14,7 @@ import fastfc
 from fastfc import Network
 from fastfc.kernels.fused.predict import BLOCK, telling_features
 from fastfc.machine.threads import available_threads
-from tests.promises import Cases
+from tests.promises import HANGS, Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
 
 pytestmark = pytest.mark.promise(7)
@@ -76,11 +76,11 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
     gate = threading.Barrier(len(calls))
 
     def begin(call: Callable[[], Any]) -> Any:
-        gate.wait(30)
+        gate.wait(HANGS)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result(120) for future in [pool.submit(begin, call) for call in calls]]
+        return [future.result(HANGS) for future in [pool.submit(begin, call) for call in calls]]
 
 
 def eight_predict_and_two_train(backend: str, threads: int, rounds: int) -> None:
@@ -146,7 +146,7 @@ else:
 
 @pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
 def test_beside_each_threading_layer_of_numba(layer: str, cases: Cases) -> None:
-    found = python(LAYER.format(cases(1, 50)), NUMBA_THREADING_LAYER=layer, timeout=300).strip()
+    found = python(LAYER.format(cases(1, 50)), NUMBA_THREADING_LAYER=layer, timeout=2 * HANGS).strip()
     if "No threading layer could be loaded" in found:
         pytest.skip(f"{layer} is not here")
     assert found == layer
@@ -164,7 +164,7 @@ def test_limits_of_blas_are_kept_and_restored_when_calls_overlap() -> None:
             if mine and not mine.is_set():
                 seen.append(blas_now())
                 mine.set()
-            assert other is None or other.wait(30)
+            assert other is None or other.wait(HANGS)
             seen.append(blas_now())
 
         return on_epoch
@@ -174,17 +174,45 @@ def test_limits_of_blas_are_kept_and_restored_when_calls_overlap() -> None:
         first_out.set()
 
     def second() -> None:
-        assert first_inside.wait(30)
+        assert first_inside.wait(HANGS)
         fastfc.train(data, backend="numpy", threads=2, on_epoch=inside(second_inside, first_out), **SMALL)
 
     at_once(first, second)
     assert blas_now() == before and seen[0] == 1 and seen[-2:] == [2, 2]
     with ThreadPoolExecutor(1) as pool:
         options = {"backend": "numpy", "threads": 1, "on_epoch": inside(None, None), **SMALL}
-        pool.submit(fastfc.train, data, **options).result(60)
+        pool.submit(fastfc.train, data, **options).result(HANGS)
         fastfc.train(data, **options)
-        pool.submit(fastfc.train, data, **options).result(60)
+        pool.submit(fastfc.train, data, **options).result(HANGS)
     assert blas_now() == before and seen[-6:] == [1] * 6
+
+
+@pytest.mark.promise(12)
+@pytest.mark.skipif(available_threads() < 2, reason="BLAS uses as many threads as there are cores")
+def test_limits_of_blas_are_one_for_all_who_begin_at_once() -> None:
+    """The first eight calls of a process find out about its BLAS together; then the first to enter is the first to leave."""
+    code = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+import numpy
+from fastfc.machine.blas import blas_threads
+from tests.small import blas_now
+before, gate, lock, inside, left = blas_now(), threading.Barrier(8), threading.Lock(), [], []
+def call(k):
+    gate.wait()
+    with blas_threads("numba", 1):
+        with lock:
+            mine = len(inside)
+            inside.append(blas_now())
+        gate.wait()
+        while len(left) < mine:
+            time.sleep(0.001)
+    left.append(mine)
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(call, range(8)))
+print(blas_now() - before, set(inside))
+"""
+    assert python(code).strip() == "0 {1}"
 
 
 def test_parameters_may_be_exchanged_while_others_predict() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -207,10 +208,12 @@ def test_the_defaults_are_those_of_the_settings(backend: str) -> None:
 def test_history_holds_what_each_epoch_was(backend: str) -> None:
     steps: list[tuple[int, int, int, list[float]]] = []
     records: list[Any] = []
+    start = time.perf_counter()
     r = fastfc.train(
         (X, Y), (X, Y), backend=backend, on_epoch=records.append, on_steps=lambda *a: steps.append(a), steps_per_call=2,
         schedule=lambda step, total: 1 / (1 + step), weight_decay=0.01, lr=0.4, **SMALL,
     )  # fmt: skip
+    took = time.perf_counter() - start
     assert r.history == records and [record.epoch for record in records] == [1, 2]
     assert [(epoch, done, n, len(losses)) for epoch, done, n, losses in steps] == [
         (1, 64, 100, 2), (1, 100, 100, 2), (2, 64, 100, 2), (2, 100, 100, 2)
@@ -224,7 +227,7 @@ def test_history_holds_what_each_epoch_was(backend: str) -> None:
     )
     assert (last.test_loss, last.test_accuracy) == pytest.approx(r.model.loss_and_accuracy(X, Y))
     assert last.test_accuracy == r.test_accuracy > 0.9 and last.loss < records[0].loss
-    assert 0 < sum(record.seconds for record in records) <= r.train_seconds < 10 and r.compile_seconds >= 0
+    assert 0 < sum(record.seconds for record in records) <= r.train_seconds <= took - r.compile_seconds <= took
 
 
 def test_without_test_data_there_is_no_accuracy() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 from fastfc.backend import load_backend
 from fastfc.data import Dataset
 from fastfc.errors import DivergenceError, invalid
+from fastfc.initializers import check_init, initialize
 from fastfc.kernels.plan import Epoch
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.settings import Settings
-from fastfc.training.initializers import check_init, initialize
 from fastfc.training.input_kernel import background_of, choose_input_kernel
 from fastfc.training.interrupts import Interrupts
 from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot

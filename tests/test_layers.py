@@ -1,0 +1,111 @@
+"""The design is what README says: layers in one order, and no circle of imports."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+Imports = dict[str, set[str]]  # names within fastfc: "network", "kernels.plan"; "fastfc" is the package's own module
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package. kernels/ is fastfc.kernels."""
+    found = {}
+    for path in [*(ROOT / "fastfc").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        found[".".join(parts[1:] if parts[0] == "fastfc" else parts) or "fastfc"] = path
+    return found
+
+
+def imports(source: str, known: Iterable[str]) -> set[str]:
+    """The modules among `known` that the source imports: at the top, in functions, and for type checkers alike."""
+    full = {"fastfc" if name == "fastfc" else f"fastfc.{name}": name for name in known}
+    named = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            named |= submodules & set(full) or {node.module or ""}
+    return {full[name] for name in named if name in full}
+
+
+def layers() -> list[list[str]]:
+    """README's order, lowest first; names that stand at one height do not import each other."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## How it is laid out")[1]
+    line = next(line for line in section.splitlines() if line.startswith("errors < "))
+    return [[name.strip() for name in layer.split(",")] for layer in line.replace("\\", "").split(" < ")]
+
+
+def layer_of(module: str, order: list[list[str]]) -> str:
+    """The longest name of the order that the module is, or lies in."""
+    names = [name for layer in order for name in layer if module == name or module.startswith(f"{name}.")]
+    assert names, f"{module}: in no layer of README"
+    return max(names, key=len)
+
+
+def upward(graph: Imports, order: list[list[str]]) -> list[str]:
+    """The imports that do not go down."""
+    height = {name: k for k, layer in enumerate(order) for name in layer}
+    found = []
+    for module, imported in graph.items():
+        for other in imported:
+            own, its = layer_of(module, order), layer_of(other, order)
+            if own != its and height[its] >= height[own]:
+                found.append(f"{module} imports {other}")
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def graph() -> Imports:
+    found = modules()
+    return {name: imports(path.read_text(encoding="utf-8"), found) for name, path in found.items()}
+
+
+def test_imports_go_down(graph: Imports) -> None:
+    assert len(graph) > 40 and "kernels.plan" in graph["network"]
+    assert upward(graph, layers()) == []
+
+
+def test_no_circle_of_imports(graph: Imports) -> None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def test_every_layer_exists(graph: Imports) -> None:
+    order = layers()
+    assert {name for layer in order for name in layer} == {layer_of(module, order) for module in graph}
+
+
+def test_an_import_that_goes_up_is_found() -> None:
+    known = ["errors", "kernels.plan", "kernels.reference.dense", "kernels.fused.dense", "network", "fastfc"]
+    source = """
+import fastfc.network
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from fastfc.kernels import plan
+def late():
+    from fastfc.errors import invalid
+    from fastfc import __version__
+"""
+    assert imports(source, known) == {"network", "kernels.plan", "errors", "fastfc"}
+    order = [["errors"], ["kernels"], ["kernels.reference", "kernels.fused"], ["network"]]
+    given = {
+        "errors": {"network"}, "kernels.plan": {"errors", "kernels.fused.dense"}, "network": {"kernels.plan"},
+        "kernels.fused.dense": {"kernels.reference.dense", "kernels.fused.step"},
+    }  # fmt: skip
+    assert upward(given, order) == [
+        "errors imports network", "kernels.fused.dense imports kernels.reference.dense",
+        "kernels.plan imports kernels.fused.dense",
+    ]  # fmt: skip
+    with pytest.raises(AssertionError, match="beyond: in no layer"):
+        upward({"beyond": {"errors"}}, order)
