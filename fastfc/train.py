@@ -21,12 +21,12 @@ from fastfc.machine.threads import check_threads
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult, json_settings
 from fastfc.settings import Settings, SettingsDict
-from fastfc.training.initializers import check_init, initialize
+from fastfc.training.initializers import initialize
 from fastfc.training.input_kernel import background_of, choose_input_kernel
 from fastfc.training.interrupts import Interrupts, deferred_interrupts
 from fastfc.training.sampling import Sampling
 from fastfc.training.schedules import learning_rates
-from fastfc.validation import check_inputs, check_shifts, check_targets, number, one_of, whole
+from fastfc.validation import check_init, check_inputs, check_shifts, check_targets, input_kind, number, one_of, whole
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
@@ -53,7 +53,10 @@ def train(
 ) -> TrainResult:
     """Train a fully connected network.
 
-    data, test_data   what to train and to test on, see `fastfc.data.load_data`; by default MNIST
+    data, test_data   what to train and to test on, see `fastfc.data.load_data`; by default MNIST. X of uint8 is scaled (see
+                      `fastfc.settings.Settings`), other integers are not: test data, and data of the model later, may
+                      not be integers of the other kind. With loss "mse" y are numbers, whatever their dtype, but for
+                      integers (n,) with more than one of `outputs` given, which are classes
     recipe            a name from `fastfc.recipes`, whose settings replace the defaults
     backend           "numba", compiled, or "numpy", the reference; both give the same up to rounding
     threads           how many threads compute; None: one for each core. The result does not depend on it with "numba"
@@ -118,14 +121,18 @@ class _Run:
     ) -> None:
         dtype = np.dtype(settings.dtype)
         self.rng = np.random.default_rng(seed)
-        self.X = check_inputs(data.X, dtype)
+        trained_on = network.input_kind if network else None
+        self.X = check_inputs(data.X, dtype, trained_on=trained_on)
+        kind = input_kind(data.X)
+        kind = trained_on if trained_on and kind == "float" else kind
         self.n, features = self.X.shape
         loss = settings.loss
         self.targets, outputs = check_targets(data.y, self.n, settings.outputs, loss, dtype)
+        regression = loss == "mse" and self.targets.ndim == 2
         self.test: tuple[Any, Any] | None = None
         if data.X_test is not None:
-            X_test = check_inputs(data.X_test, dtype, "X of test_data", features)
-            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, "y of test_data")
+            X_test = check_inputs(data.X_test, dtype, "X of test_data", features, kind)
+            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, "y of test_data", regression)
             self.test = X_test, y_test
         if network is not None and network.layers[0] != features:
             raise invalid("network", f"{network.layers[0]} inputs", f"{features}, as many as the data has features")
@@ -147,6 +154,8 @@ class _Run:
             scale=scale if network is None or settings.scale is not None else network.scale,
             image_shape=data.image_shape,
             backend=backend,
+            regression=regression,
+            input_kind=kind,
         )
         self.settings = settings
         self.batch_size = min(settings.batch_size or self.n, self.n)
@@ -209,8 +218,9 @@ class _Run:
         self.interrupts, self.on_steps, self.steps_a_call = interrupts, on_steps, steps_a_call
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
             seconds, whole_epoch = self._epoch(epoch)
-            self.model.weights, self.model.biases, velocities = self.trainer.parameters()
-            self._check_parameters(epoch)
+            weights, biases, velocities = self.trainer.parameters()
+            self._check_parameters(epoch, weights, biases)
+            self.model.weights, self.model.biases = weights, biases
             if not whole_epoch:
                 return self._stop()
             record = self._record(epoch, seconds)
@@ -276,16 +286,15 @@ class _Run:
         size = self.batch_size
         return [float(self.losses[s * size : (s + 1) * size].mean(dtype=np.float64)) for s in range(start, stop)]
 
-    def _check_parameters(self, epoch: int) -> None:
+    def _check_parameters(self, epoch: int, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
         """The last step may have ruined the weights though the losses, which are of before it, were finite."""
-        parameters = (*self.model.weights, *self.model.biases)
-        self.penalty = self._penalty()
-        if not all(np.isfinite(p).all() for p in parameters) or not math.isfinite(self.penalty):
+        self.penalty = self._penalty(weights)
+        if not all(np.isfinite(p).all() for p in (*weights, *biases)) or not math.isfinite(self.penalty):
             raise self._diverged("weights", "not finite", epoch)
 
-    def _penalty(self) -> float:
+    def _penalty(self, weights: list[np.ndarray]) -> float:
         with np.errstate(over="ignore"):
-            squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in self.model.weights)
+            squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)
         return self.settings.weight_decay / 2 * squares
 
     def _diverged(self, what: str, given: object, epoch: int) -> DivergenceError:
@@ -298,13 +307,14 @@ class _Run:
         return float(self.rates[self._end(epoch) - 1])
 
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
-        test_loss = test_accuracy = None
+        test_loss = score = None
         if self.test is not None:
-            test_loss, test_accuracy = self.model._loss_and_accuracy(*self.test, self.threads)
+            test_loss, score = self.model._loss_and_score(*self.test, self.threads)
             if not math.isfinite(test_loss):
                 raise self._diverged("test loss", test_loss, epoch)
         loss = float(self.losses.mean(dtype=np.float64))
-        return EpochRecord(epoch, loss, self.penalty, test_loss, test_accuracy, self._last_rate(epoch), seconds)
+        accuracy, r2 = (None, score) if self.model.regression else (score, None)
+        return EpochRecord(epoch, loss, self.penalty, test_loss, accuracy, self._last_rate(epoch), seconds, r2)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be of this training; the rates stand for a schedule's function."""

@@ -19,6 +19,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from fastfc.kernels.plan import GROUP
+
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
@@ -44,7 +46,7 @@ REGISTERS = (
 )
 # Shapes of blocks, as (rows, most vectors): as many sums as possible, with one row of B and one value of A beside them.
 DENSE_TILES = ((8, 3), (2, 3), (1, 8)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 8))
-GATHER_TILES = ((4, 6), (1, 14)) if REGISTERS == 32 else ((4, 3), (1, 12))
+GATHER_TILES = ((GROUP, 6), (1, 14)) if REGISTERS == 32 else ((GROUP, 3), (1, 12))
 
 
 AHEAD = 8  # rows of B that are fetched before they are needed
