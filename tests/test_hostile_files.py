@@ -120,7 +120,7 @@ DAMAGE: dict[str, tuple[Callable[[Header, Header, bytes], bytes], str]] = {
     "only a length": (lambda *_: bytes(8), "header: given a text that begins with ''"),
     "header longer than the file": (
         lambda header, _, data: encoded(header, data, 10**6),
-        "header length: given 1000000 bytes, expected at most 69.$",
+        r"header length: given 1000000 bytes, expected at most \d{3}$",
     ),
     "header of 2^64 - 1": (lambda header, _, data: encoded(header, data, 2**64 - 1), "header length: given 1844674407"),
     "header over the cap": (
