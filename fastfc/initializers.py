@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.errors import InvalidType, invalid
-from fastfc.validation import number, one_of
+from fastfc.validation import check_init
 
 
 def initialize(
@@ -34,17 +33,3 @@ def initialize(
             w = rng.uniform(-size, size, shape)
         weights.append(w.astype(dtype))
     return weights, [np.zeros(fan_out, dtype) for fan_out in layers[1:]]
-
-
-def check_init(init: Any) -> tuple[str, float]:
-    """(name, size) of a valid `init`, with a size of 0 where it has none."""
-    if isinstance(init, str):
-        one_of("init", init, ("he", "glorot"))
-        return init, 0.0
-    if not isinstance(init, tuple | list) or len(init) != 2:
-        raise InvalidType(f"init: given {init!r}, expected 'he', 'glorot', ('normal', sigma) or ('uniform', a)")
-    kind, size = init
-    if kind not in ("normal", "uniform"):
-        raise invalid("init", repr(init), "'he', 'glorot', ('normal', sigma) or ('uniform', a)")
-    number(f"init {kind}", size, at_least=0)
-    return kind, float(size)

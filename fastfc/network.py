@@ -4,29 +4,73 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
-from operator import is_
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
-from fastfc.initializers import check_init, initialize
+from fastfc.initializers import initialize
 from fastfc.kernels.optimizers import of_momentum
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan
 from fastfc.machine.blas import blas_threads
-from fastfc.machine.threads import available_threads
+from fastfc.machine.threads import available_threads, check_threads
 from fastfc.settings import Init, Settings
-from fastfc.validation import as_array, check_inputs, check_targets, number, one_of, sizes, whole
+from fastfc.validation import (
+    check_image_shape,
+    check_init,
+    check_input_kind,
+    check_inputs,
+    check_parameter,
+    check_parameters,
+    check_regression,
+    check_targets,
+    number,
+    one_of,
+    sizes,
+    whole,
+)
 
 PIXEL = 1 / 255
 UINT8 = np.dtype(np.uint8)
 SMALL = 1024  # samples up to which one thread predicts
+KEPT = 4  # predictors that wait for their next call: each may hold a copy of all parameters
+UNUSED: tuple[Any, ...] = (None, None, [], [], {})  # version of weights and biases, both, and predictors by their threads
+
+
+class Parameters(list[np.ndarray]):
+    """The weights or the biases of a network: read-only arrays. What is assigned to an index is checked and copied.
+
+    `version` is another object after each assignment.
+    """
+
+    def __init__(self, what: str, arrays: list[np.ndarray]) -> None:
+        super().__init__(arrays)
+        self.what, self.version = what, object()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        old = self[index]
+        if isinstance(index, slice):
+            value = check_parameters(value, [array.shape for array in old], self[0].dtype, self.what)
+        else:
+            value = check_parameter(value, old.shape, old.dtype, f"{self.what}[{index}]")
+        super().__setitem__(index, value)
+        self.version = object()
+
+    def _fixed(self, *_: object) -> NoReturn:
+        raise InvalidType(f"{self.what}: given another number or order of arrays, expected an assignment to each")
+
+    append = clear = extend = insert = pop = remove = reverse = sort = _fixed  # type: ignore[assignment]
+    __delitem__ = __iadd__ = __imul__ = _fixed
+
+    def __reduce__(self) -> tuple[type[list], tuple[list[np.ndarray]]]:
+        """Copied and pickled it is a plain list."""
+        return list, (list(self),)
 
 
 class Network:
@@ -36,16 +80,25 @@ class Network:
     activation  of the hidden layers, one name for all or one for each: relu, tanh, sigmoid, identity
     loss        softmax_ce, sigmoid_bce or mse: with it goes the function of the last layer, softmax, sigmoid, or for mse
                 `output_activation`
-    weights     list of (fan_in, fan_out) arrays, and biases list of (fan_out,): copied. Without them they are drawn by
-                `init` (see fastfc.initializers) from `seed`
-                Those of a Network can be replaced by assigning others, but not changed in place once it has predicted
+    regression  whether the outputs are numbers to predict, as they are with mse unless this is False, or tell classes
+    weights     list of (fan_in, fan_out) arrays, and biases list of (fan_out,): checked and copied. Without them they are
+                drawn by `init` (see fastfc.training.initializers) from `seed`
+                Those of a Network are read-only: they can be replaced by assigning others, not changed in place
     dtype       float32 or float64, of the parameters and of the computation
     scale       factor for input of uint8; input of any other dtype is used as it is
+    input_kind  what it was trained on: "uint8", "integer" (any other), "float", or None if that is not known. After uint8,
+                other integers are refused: they would not be scaled. Make them uint8, or floats that are scaled alike.
+                After other integers uint8 is refused, which would be scaled
     image_shape (height, width) of a sample, where samples are images
     backend     "numba" or "numpy", for predictions; it is not saved
+    threads     that predict more than 1,024 samples; None: one for each core. It is not saved
 
     Raises InvalidArgument or InvalidType for what does not fit together.
     """
+
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+    _used: tuple[Any, ...]
 
     def __init__(
         self,
@@ -61,6 +114,10 @@ class Network:
         init: Init = "he",
         seed: int = 0,
         backend: str = "numba",
+        *,
+        regression: bool | None = None,
+        input_kind: str | None = None,
+        threads: int | None = None,
     ) -> None:
         one_of("backend", backend, tuple(BACKENDS))
         self.layers = sizes("layers", layers)
@@ -74,45 +131,20 @@ class Network:
             dtype=dtype,
         )
         number("scale", scale, above=0)
+        self.regression, self.input_kind = check_regression(regression, loss), check_input_kind(input_kind)
         self.activations, self.loss, self.output_activation = settings.activations, loss, output_activation
         self.dtype, self.scale, self.backend = np.dtype(settings.dtype), float(scale), backend
-        self.image_shape = None if image_shape is None else self._checked_image_shape(image_shape)
+        self.threads = threads
+        self.image_shape = check_image_shape(image_shape, self.layers[0])
         whole("seed", seed, 0)
         check_init(init)
+        given: Any = weights, [np.zeros(size, self.dtype) for size in self.layers[1:]]
         if weights is None:
-            self.weights, self.biases = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))
-        else:
-            self.weights = self._checked("weights", weights)
-            self.biases = [np.zeros(size, self.dtype) for size in self.layers[1:]]
+            given = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))
+        self.weights, self.biases = given
         if biases is not None:
-            self.biases = self._checked("biases", biases)
-        self._used: tuple[tuple[np.ndarray, ...], dict[int, list[Any]]]
-
-    def _checked_image_shape(self, given: Sequence[int]) -> tuple[int, int]:
-        shape = sizes("image_shape", given)
-        if len(shape) != 2 or math.prod(shape) != self.layers[0]:
-            raise invalid("image_shape", shape, f"height and width of {self.layers[0]} pixels")
-        return shape[0], shape[1]
-
-    def _checked(self, what: str, given: Sequence[npt.ArrayLike]) -> list[np.ndarray]:
-        """Read-only copies of what is to be the weights or the biases."""
-        shapes = list(pairwise(self.layers)) if what == "weights" else [(size,) for size in self.layers[1:]]
-        if not isinstance(given, list | tuple):
-            raise InvalidType(f"{what}: given {type(given).__name__}, expected a list of arrays")
-        if len(given) != len(shapes):
-            raise invalid(what, f"{len(given)} arrays", f"{len(shapes)}, for layers {self.layers}")
-        arrays = []
-        for k, (array, shape) in enumerate(zip(given, shapes, strict=True)):
-            values = as_array(array, f"{what}[{k}]")
-            if values.shape != shape:
-                raise invalid(f"{what}[{k}]", f"shape {values.shape}", f"{shape}, for layers {self.layers}")
-            with np.errstate(over="ignore"):
-                values = values.astype(self.dtype, order="C")
-            if not np.isfinite(values).all():
-                raise invalid(f"{what}[{k}]", "NaN or infinity", "finite numbers")
-            values.flags.writeable = False
-            arrays.append(values)
-        return arrays
+            given = biases
+            self.biases = given
 
     def __repr__(self) -> str:
         return f"Network(layers={list(self.layers)}, activations={list(self.activations)}, loss={self.loss!r}, dtype='{self.dtype}')"
@@ -137,19 +169,24 @@ class Network:
         )
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
-        """(n,) int64: the class of each sample; 0 or 1 where the network has one output. X (n, features), or CSR."""
-        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and self.layers[-1] > 1:
+        """(n,) int64: the class of each sample; 0 or 1 where the network has one output. X (n, features), or CSR.
+
+        A regression gives its outputs: (n,) where it has one, else (n, outputs), of its dtype. Raises as `outputs` does.
+        """
+        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and self.layers[-1] > 1 and not self.regression:
             label = self._label(X)
             if label >= 0:
                 return np.array([label])
-        return self._labels(self.outputs(X))
+        z = self.outputs(X)
+        if self.regression:
+            return z[:, 0] if z.shape[1] == 1 else z
+        return self._labels(z)
 
     def _label(self, x: np.ndarray) -> int:
         """The class of one sample without a detour: a call of a compiled function. -1 where `outputs` must see to it."""
-        if not x.flags.carray or (x.dtype != self.dtype and x.dtype != UINT8):
+        if not x.flags.carray or (x.dtype != self.dtype and (x.dtype != UINT8 or self.input_kind == "integer")):
             return -1
-        idle = self._idle_predictors(1)
-        predictor = self._take(idle, 1)
+        predictor, idle = self._predictor(1)
         label = predictor.label(x)
         idle.append(predictor)
         return label
@@ -181,68 +218,79 @@ class Network:
         """(n, outputs) what the last layer gives: logits, or with mse the outputs. X (n, features), or CSR.
 
         Raises InvalidArgument or InvalidType for X of another shape, without rows, with NaN, or so large that what it
-        gives is not finite.
+        gives is not finite, and for integers of another kind than those trained on (see `input_kind`).
         """
-        out = self._outputs(check_inputs(X, self.dtype, "X", self.layers[0]))
+        out = self._outputs(check_inputs(X, self.dtype, "X", self.layers[0], self.input_kind))
         if not np.isfinite(out).all():
             raise invalid("X", f"values whose outputs are not finite in {self.dtype}", "smaller ones")
         return out
 
     def _outputs(self, X: Any, threads: int | None = None) -> np.ndarray:
-        """Of checked X, computed with `threads` threads, by default all that there are; with one where X is small."""
-        threads = 1 if X.shape[0] <= SMALL else threads or available_threads()
-        idle = self._idle_predictors(threads)
-        predictor = self._take(idle, threads)
+        """Of checked X, computed with `threads` threads, by default the network's; with one where X is small."""
+        threads = 1 if X.shape[0] <= SMALL else threads or self.threads or available_threads()
+        predictor, idle = self._predictor(threads)
         limits = blas_threads(self.backend, threads) if self.backend == "numpy" else nullcontext()
         with limits, np.errstate(all="ignore"):
             out = predictor.outputs(X)
         idle.append(predictor)
         return out
 
-    def _idle_predictors(self, threads: int) -> list[Any]:
-        """Predictors of the present parameters that no Python thread is using: each has scratch memory of its own.
+    def _predictor(self, threads: int) -> tuple[Any, deque[Any]]:
+        """A predictor of the present parameters that no other Python thread is using, and where to put it afterwards.
 
-        Assigned parameters are checked when they are first used, and replaced by read-only copies: what a predictor
-        was made of cannot change unnoticed.
+        Each has scratch memory of its own. Versions are read before the parameters: who assigns changes them in the other
+        order, so that an assignment meanwhile is seen at the next call.
         """
-        assigned = (*self.weights, *self.biases)
-        used, idle = self._used
-        if len(used) != len(assigned) or not all(map(is_, used, assigned)):
-            self.weights, self.biases = self._checked("weights", self.weights), self._checked("biases", self.biases)
-            used, idle = self._used = (*self.weights, *self.biases), defaultdict(list)
-        return idle[threads]
+        used = self._used
+        w: Any = self.weights
+        b: Any = self.biases
+        if used[0] is not w.version or used[1] is not b.version:
+            used = self._used = w.version, b.version, list(w), list(b), defaultdict(lambda: deque(maxlen=KEPT))
+        idle = used[4][threads]
+        try:
+            return idle.pop(), idle
+        except IndexError:
+            return load_backend(self.backend)[1](self.plan(), used[2], used[3], threads), idle
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Whatever is assigned, predictors are made anew."""
+        if name in ("weights", "biases"):
+            shapes = list(pairwise(self.layers)) if name == "weights" else [(size,) for size in self.layers[1:]]
+            value = Parameters(name, check_parameters(value, shapes, self.dtype, name))
+        elif name == "threads" and value is not None:
+            check_threads(value)
         super().__setattr__(name, value)
         if name != "_used":
-            super().__setattr__("_used", ((), {}))
-
-    def _take(self, idle: list[Any], threads: int) -> Any:
-        """One of the idle predictors, or a new one; it is given back by appending it."""
-        try:
-            return idle.pop()
-        except IndexError:
-            return load_backend(self.backend)[1](self.plan(), self.weights, self.biases, threads)
+            super().__setattr__("_used", UNUSED)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the predictors: copies and other processes make their own."""
-        return {**self.__dict__, "_used": ((), {})}
+        return {name: value for name, value in self.__dict__.items() if name != "_used"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        """Share of samples whose class is predicted as y (n,) says; where y has (n, outputs) targets, as the largest of them."""
+        """Share of samples whose class is predicted as y (n,) says; where y has (n, outputs) targets, as the largest of them.
+
+        Of a regression R², the mean over outputs, of y (n,) or (n, outputs): 1 - sum (y - prediction)² / sum (y - mean)²;
+        where the targets of an output are all the same, 1 if they are predicted exactly, else 0.
+        """
         return self.loss_and_accuracy(X, y)[1]
 
     def loss_and_accuracy(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
-        """Mean loss of a sample (nats, or squared error; without L2 and label smoothing) and share of right predictions."""
-        inputs = check_inputs(X, self.dtype, "X", self.layers[0])
-        targets, _ = check_targets(y, inputs.shape[0], self.layers[-1], self.loss, self.dtype)
-        loss, accuracy = self._loss_and_accuracy(inputs, targets)
+        """Mean loss of a sample (nats, or squared error; without L2 and label smoothing), and what `score` gives."""
+        inputs = check_inputs(X, self.dtype, "X", self.layers[0], self.input_kind)
+        targets, _ = check_targets(
+            y, inputs.shape[0], self.layers[-1], self.loss, self.dtype, regression=self.regression
+        )
+        loss, score = self._loss_and_score(inputs, targets)
         if not math.isfinite(loss):
             raise invalid("X", f"values whose loss is not finite in {self.dtype}", "smaller ones")
-        return loss, accuracy
+        return loss, score
 
-    def _loss_and_accuracy(self, X: Any, targets: np.ndarray, threads: int | None = None) -> tuple[float, float]:
+    def _loss_and_score(self, X: Any, targets: np.ndarray, threads: int | None = None) -> tuple[float, float]:
         """Of checked X and targets; the loss may be infinite or NaN."""
         from fastfc.kernels.reference import losses
         from fastfc.kernels.reference.batch import one_hot
@@ -259,8 +307,11 @@ class Network:
                 losses.sigmoid_cross_entropy(z, target, scale, delta, sample_losses)
             else:
                 losses.mean_squared_error(z, target, IDENTITY, scale, delta, sample_losses)
+        loss = float(sample_losses.mean(dtype=np.float64))
+        if self.regression:
+            return loss, r2_score(target, z)
         right = self._labels(z) == (target.argmax(axis=1) if self._by_largest else target[:, 0] > 0.5)
-        return float(sample_losses.mean(dtype=np.float64)), float(right.mean())
+        return loss, float(right.mean())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, all or nothing. Raises OSError if that is not possible."""
@@ -274,8 +325,19 @@ class Network:
             "scale": self.scale,
             "dtype": self.dtype.name,
             "image_shape": None if self.image_shape is None else list(self.image_shape),
+            "regression": self.regression,
+            "input_kind": self.input_kind,
         }
         save_parameters(path, description, self.weights, self.biases)
+
+
+def r2_score(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """R² of outputs (n, outputs), the mean over the columns, as `Network.score` says."""
+    with np.errstate(all="ignore"):
+        residual = np.square(np.subtract(targets, outputs, dtype=np.float64)).sum(axis=0)
+        total = np.square(targets - targets.mean(axis=0, dtype=np.float64)).sum(axis=0)
+        scores = np.where((targets == targets[0]).all(axis=0), residual == 0, 1 - residual / total)
+    return float(scores.mean())
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -293,4 +355,6 @@ def load(path: str | os.PathLike[str]) -> Network:
         dtype=d["dtype"],
         scale=d["scale"],
         image_shape=d["image_shape"],
+        regression=d["regression"],
+        input_kind=d["input_kind"],
     )

@@ -208,6 +208,7 @@ R003 = Recipe(
         activation="tanh",
         loss="mse",
         output_activation="tanh",
+        outputs=10,
         init="glorot",
         lr=0.1,
         batch_size=1,

@@ -19,6 +19,7 @@ class EpochRecord:
     test_loss, test_accuracy   at the end of the epoch; None without test data
     lr       learning rate of the last step
     seconds  of training; evaluation is not counted
+    test_r2  in place of test_accuracy, which is then None, where the network is a regression
     """
 
     epoch: int
@@ -28,6 +29,14 @@ class EpochRecord:
     test_accuracy: float | None
     lr: float
     seconds: float
+    test_r2: float | None = None
+
+
+def test_score(record: Any) -> tuple[str, str] | None:
+    """("accuracy", "98.77 %") or ("R2", "0.9877"), as `record` has test_accuracy or test_r2; None if it has neither."""
+    if record.test_accuracy is not None:
+        return "accuracy", f"{100 * record.test_accuracy:.2f} %"
+    return None if record.test_r2 is None else ("R2", f"{record.test_r2:.4f}")
 
 
 @dataclass
@@ -64,8 +73,13 @@ class TrainResult:
 
     @property
     def test_accuracy(self) -> float | None:
-        """After the last epoch; None without test data."""
+        """After the last epoch; None without test data, and of a regression."""
         return self.history[-1].test_accuracy if self.history else None
+
+    @property
+    def test_r2(self) -> float | None:
+        """After the last epoch; None without test data, and of a classifier."""
+        return self.history[-1].test_r2 if self.history else None
 
     def to_dict(self) -> dict[str, Any]:
         """All but the parameters, as JSON can hold it."""
@@ -82,6 +96,7 @@ class TrainResult:
             "input_kernel_reason": self.input_kernel_reason,
             "history": [asdict(record) for record in self.history],
             "test_accuracy": self.test_accuracy,
+            "test_r2": self.test_r2,
             "train_seconds": self.train_seconds,
             "compile_seconds": self.compile_seconds,
             "interrupted": self.interrupted,

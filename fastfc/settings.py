@@ -9,11 +9,12 @@ from typing import Any, TypedDict
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
+from fastfc.kernels import plan
 from fastfc.renamed import old_fields
 from fastfc.validation import number, one_of, sizes, whole
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "identity")
-LOSSES = ("softmax_ce", "sigmoid_bce", "mse")
+ACTIVATIONS = tuple(plan.ACTIVATIONS)
+LOSSES = tuple(plan.LOSSES)
 MOMENTUM_KINDS = ("none", "ema", "heavy_ball", "nesterov")
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 REDUCTIONS = ("mean", "sum")
@@ -60,7 +61,8 @@ class Settings:
     activation        of the hidden layers, one name for all or one for each: relu, tanh, sigmoid, identity
     loss              softmax_ce (softmax + cross-entropy), sigmoid_bce (sigmoid + binary cross-entropy), mse
     output_activation of the last layer, with mse only
-    outputs           number of outputs; None takes it from the targets
+    outputs           number of outputs; None takes it from the targets, which are numbers with mse. With mse and more than
+                      one, integers (n,) are classes
     init              "he" N(0, 2/fan_in), "glorot" U(±sqrt(6/(fan_in + fan_out))), ("normal", sigma), ("uniform", a)
     lr                learning rate, times what `schedule` gives
     momentum          b in: ema v = (1-b)g + bv; heavy_ball and nesterov v = g + bv
@@ -74,7 +76,8 @@ class Settings:
                       trained on with each shift once
     top_loss_fraction train in each epoch after the first on this share of the samples only: on those whose loss was the
                       largest when they were last trained on (Jiang et al. 2019); None trains on all
-    scale             factor for uint8 input; None is 1/255. Input of any other dtype is used as it is
+    scale             factor for uint8 input; None is 1/255. Input of any other dtype is used as it is, so that a model
+                      trained on uint8 refuses other integers
     input_kernel      how the first layer is multiplied: "sparse", "dense", or "auto" by measured density
     """
 

@@ -50,7 +50,10 @@ def train(
 ) -> TrainResult:
     """Train a fully connected network.
 
-    data, test_data   what to train and to test on, see `fastfc.data.load_data`; by default MNIST
+    data, test_data   what to train and to test on, see `fastfc.data.load_data`; by default MNIST. X of uint8 is scaled (see
+                      `fastfc.settings.Settings`), other integers are not: test data, and data of the model later, may
+                      not be integers of the other kind. With loss "mse" y are numbers, whatever their dtype, but for
+                      integers (n,) with more than one of `outputs` given, which are classes
     recipe            a name from `fastfc.recipes`, whose settings replace the defaults
     backend           "numba", compiled, or "numpy", the reference; both give the same up to rounding
     threads           how many threads compute; None: one for each core. The result does not depend on it with "numba"

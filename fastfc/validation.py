@@ -11,9 +11,9 @@ import numpy as np
 
 from fastfc.errors import InvalidType, invalid
 
-MOST_CLASSES = 1 << 20  # that labels alone can ask for: a number more is likely no label
 MOST_SHIFT = np.iinfo(np.int8).max
 ROWS = 4096  # checked for NaN at a time, to take little memory
+INPUT_KINDS = ("uint8", "integer", "float")
 
 
 def is_csr(X: Any) -> bool:
@@ -36,16 +36,26 @@ def _check_kind(dtype: np.dtype, what: str) -> None:
         raise InvalidType(f"{what}: given an array of {dtype}, expected numbers")
 
 
-def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None = None) -> Any:
+def input_kind(X: Any) -> str:
+    """One of INPUT_KINDS: uint8, which is scaled; "integer", any other integers and booleans; or "float"."""
+    dtype = X.dtype if is_csr(X) else np.asarray(X).dtype
+    return "uint8" if dtype == np.uint8 else "integer" if dtype.kind in "biu" else "float"
+
+
+def check_inputs(
+    X: Any, dtype: np.dtype, what: str = "X", features: int | None = None, trained_on: str | None = None
+) -> Any:
     """X as the kernels take it: (n, features), uint8 or `dtype`, C-contiguous and aligned, or CSR of one of these. Never modified.
 
-    Images (n, height, width) are flattened.
+    Images (n, height, width) are flattened. `trained_on` is the `input_kind` that uint8 and other integers must agree
+    with: only the first is scaled.
 
-    Raises InvalidType for what is not an array of numbers, and InvalidArgument for other shapes, no rows, no features,
-    NaN or infinities.
+    Raises InvalidType for what is not an array of numbers or of integers of the other kind, and InvalidArgument for other
+    shapes, no rows, no features, NaN or infinities.
     """
     if is_csr(X):
         _check_kind(X.dtype, what)
+        _check_trained_on(X, what, trained_on)
         _check_shape(X.shape, what, features)
         _check_csr(X, what)
         values = X.data if X.dtype == np.uint8 else _converted(X.data, dtype, what)
@@ -53,19 +63,32 @@ def check_inputs(X: Any, dtype: np.dtype, what: str = "X", features: int | None 
         same = all(a is b for a, b in zip(parts, (X.data, X.indices, X.indptr), strict=True))
         return X if same else type(X)(tuple(parts), shape=X.shape)
     array = as_array(X, what)
+    _check_trained_on(array, what, trained_on)
     if array.ndim == 3 and array.size:
         array = array.reshape(len(array), -1)
     _check_shape(array.shape, what, features)
     return _unlocked(np.require(array, None, ["C", "E"]) if array.dtype == np.uint8 else _converted(array, dtype, what))
 
 
+def _check_trained_on(X: Any, what: str, trained_on: str | None) -> None:
+    kinds = trained_on, input_kind(X)
+    if kinds == ("uint8", "integer"):
+        raise InvalidType(
+            f"{what}: given an array of {X.dtype}, expected uint8, as trained on, or floats that are scaled alike"
+        )
+    if kinds == ("integer", "uint8"):
+        raise InvalidType(
+            f"{what}: given an array of uint8, which is scaled, expected integers of another dtype, as trained on, or floats"
+        )
+
+
 def _converted(array: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
     """`array`, C-contiguous and of `dtype`, in which it must be finite."""
-    _check_finite(array, what)
+    check_finite(array, what)
     with np.errstate(all="ignore"):
         converted = np.require(array, dtype, ["C", "A", "E"])  # contiguous, aligned, and no subclass
     if array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize:
-        _check_finite(converted, f"{what} as {dtype.name}")
+        check_finite(converted, f"{what} as {dtype.name}")
     return converted
 
 
@@ -91,7 +114,8 @@ def _check_shape(shape: tuple[int, ...], what: str, features: int | None) -> Non
         raise invalid(what, f"{shape[1]} features", f"{features}")
 
 
-def _check_finite(array: np.ndarray, what: str) -> None:
+def check_finite(array: np.ndarray, what: str) -> None:
+    """Raise InvalidArgument that names the first NaN or infinity of `array`, of any shape but ()."""
     if array.dtype.kind != "f":
         return
     for start in range(0, len(array), ROWS):
@@ -117,13 +141,14 @@ def _check_csr(X: Any, what: str) -> None:
 
 
 def check_targets(
-    y: Any, n: int, outputs: int | None, loss: str, dtype: np.dtype, what: str = "y"
+    y: Any, n: int, outputs: int | None, loss: str, dtype: np.dtype, what: str = "y", regression: bool = False
 ) -> tuple[np.ndarray, int]:
     """The targets as the kernels take them, and the number of outputs.
 
     Integer labels (n,) stay labels, int64, and each output is a class; with sigmoid_bce, labels 0 and 1 are one output's
-    targets, and with mse and one output integers are numbers like others. Floats (n,) or (n, outputs) are targets, and
-    with the two cross-entropies must lie in [0, 1] (and add up to 1 for the softmax).
+    targets. With mse integers are numbers like others, but for labels (n,) with more than one in `outputs`, unless it
+    is a `regression`. Floats (n,) or (n, outputs) are targets, and with the two cross-entropies must lie in [0, 1] (and
+    add up to 1 for the softmax).
 
     Raises InvalidArgument or InvalidType.
     """
@@ -132,7 +157,8 @@ def check_targets(
         raise invalid(what, f"shape {array.shape}", "(samples,) or (samples, outputs)")
     if len(array) != n:
         raise invalid(what, f"{len(array)} targets", f"{n}, as many as samples")
-    if array.ndim == 1 and array.dtype.kind in "biu" and not (loss == "mse" and outputs == 1):
+    numbers = loss == "mse" and (regression or outputs in (None, 1))
+    if array.ndim == 1 and array.dtype.kind in "biu" and not numbers:
         return _labels(array, outputs, loss, dtype, what)
     if array.ndim == 1 and loss == "softmax_ce":
         raise invalid(what, f"an array of {array.dtype}", "integer labels, or targets (samples, outputs)")
@@ -156,11 +182,74 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
         raise invalid(what, f"label {high}", "labels 0 and 1, with one output")
     if outputs is None:
         outputs = max(high + 1, 2)
-        if outputs > MOST_CLASSES:
-            raise invalid(what, f"label {high}", f"labels below {MOST_CLASSES}, or `outputs` to say how many classes")
+        if high >= len(array):
+            expected = "no more classes than samples, or `outputs` to say how many; numbers take loss 'mse'"
+            raise invalid(what, f"label {high} in {len(array)} samples", expected)
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
     return _unlocked(np.require(array, np.int64, ["C", "A", "E"])), outputs
+
+
+def check_parameter(given: Any, shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:
+    """A read-only copy of one layer's weights or bias, in C order. Raises InvalidArgument or InvalidType."""
+    array = as_array(given, what)
+    if array.shape != shape:
+        raise invalid(what, f"shape {array.shape}", f"{shape}")
+    copy = np.array(_converted(array, dtype, what))
+    copy.flags.writeable = False
+    return copy
+
+
+def check_parameters(given: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dtype, what: str) -> list[np.ndarray]:
+    """A `check_parameter` of each of a list of arrays."""
+    if not isinstance(given, list | tuple):
+        raise InvalidType(f"{what}: given {type(given).__name__}, expected a list of arrays")
+    if len(given) != len(shapes):
+        raise invalid(what, f"{len(given)} arrays", f"{len(shapes)}")
+    return [
+        check_parameter(array, shape, dtype, f"{what}[{k}]")
+        for k, (array, shape) in enumerate(zip(given, shapes, strict=True))
+    ]
+
+
+def check_init(init: Any) -> tuple[str, float]:
+    """(name, size) of a valid `init`, with a size of 0 where it has none."""
+    if isinstance(init, str):
+        one_of("init", init, ("he", "glorot"))
+        return init, 0.0
+    if not isinstance(init, tuple | list) or len(init) != 2:
+        raise InvalidType(f"init: given {init!r}, expected 'he', 'glorot', ('normal', sigma) or ('uniform', a)")
+    kind, size = init
+    if kind not in ("normal", "uniform"):
+        raise invalid("init", repr(init), "'he', 'glorot', ('normal', sigma) or ('uniform', a)")
+    number(f"init {kind}", size, at_least=0)
+    return kind, float(size)
+
+
+def check_image_shape(given: Any, features: int) -> tuple[int, int] | None:
+    """(height, width) of images of so many pixels, or None. Raises InvalidArgument or InvalidType."""
+    if given is None:
+        return None
+    shape = sizes("image_shape", given)
+    if len(shape) != 2 or math.prod(shape) != features:
+        raise invalid("image_shape", shape, f"height and width of {features} pixels")
+    return shape[0], shape[1]
+
+
+def check_input_kind(given: Any) -> str | None:
+    """One of INPUT_KINDS, or None."""
+    if given is not None:
+        one_of("input_kind", given, INPUT_KINDS)
+    return given
+
+
+def check_regression(given: Any, loss: str) -> bool:
+    """Whether outputs are numbers, not classes; None: with mse. Raises InvalidArgument or InvalidType."""
+    if given is not None and not isinstance(given, bool):
+        raise InvalidType(f"regression: given {given!r}, expected True, False or None")
+    if given and loss != "mse":
+        raise invalid("regression", given, f"False with loss {loss!r}, whose outputs tell classes")
+    return loss == "mse" if given is None else given
 
 
 def check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: Any) -> None:

@@ -15,8 +15,7 @@ ACTIVATIONS = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "identity": IDENT
 SOFTMAX_CE, SIGMOID_BCE, MSE = range(3)
 LOSSES = {"softmax_ce": SOFTMAX_CE, "sigmoid_bce": SIGMOID_BCE, "mse": MSE}
 
-
-GROUP = 4  # samples, or features, that the sparse kernels take together
+GROUP = 4  # samples, or neighbouring features, that the sparse first layer takes together
 LOWEST = -3e38  # a float of either width that is still finite
 
 

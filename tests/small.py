@@ -30,6 +30,8 @@ DESCRIBED: dict[str, Any] = {
     "scale": 0.25,
     "dtype": "float32",
     "image_shape": (1, 3),
+    "regression": False,
+    "input_kind": "uint8",
 }
 
 

@@ -190,7 +190,7 @@ def test_every_kind_of_targets(kind: str, backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("n", "features", "y"),
-    [(1, 20, [0]), (2, 1, [0, 1]), (1, 1, [0]), (5, 20, [0] * 5), (5, 20, [3] * 5), (3, 20, [0, 5, 2])],
+    [(1, 20, [0]), (2, 1, [0, 1]), (1, 1, [0]), (5, 20, [0] * 5), (5, 20, [3] * 5), (6, 20, [0, 5, 2] * 2)],
     ids=["1 row", "1 feature", "1 number", "1 class", "1 class of 4", "classes without samples"],
 )
 def test_the_smallest_data(backend: str, n: int, features: int, y: list[int]) -> None:

@@ -31,6 +31,43 @@ def test_predict_measures_the_accuracy_on_a_data_set(
     assert f"test accuracy {100 * right / 40:.2f} % ({right} of 40)" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_regression_is_measured_by_its_r2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In every command: a line an epoch, the end, the files, the picture, --data, the comparison."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 5))
+    y = np.rint(100 * X[:, 0]).astype(int)
+    np.savez(tmp_path / "numbers.npz", X=X[:150], y=y[:150], X_test=X[150:], y_test=y[150:])
+    options = ["--data", str(tmp_path / "numbers.npz"), "--loss", "mse", "--hidden", "none", "--epochs", "9"]
+    folder = tmp_path / "run"
+    assert main(["train", *options, "--out", str(folder), "--backend", "numpy", "--batch-size", "9", "--lr", "0.01"]) == 0
+    model = fastfc.load(folder / "model.safetensors")
+    r2 = model.score(X[150:], y[150:])
+    assert model.regression and 0.9 < r2 < 1
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  test R2 {r2:.4f}  " in lines[8] and f"; test R2 {r2:.4f}" in " ".join(lines[9:])
+    content = json.loads((folder / "history.json").read_text())
+    assert content["test_r2"] == content["history"][-1]["test_r2"] == pytest.approx(r2, abs=1e-6)
+    assert content["test_accuracy"] is None
+
+    assert main(["predict", str(folder / "model.safetensors"), "--data", str(tmp_path / "numbers.npz")]) == 0
+    assert f"test R2 {r2:.4f} (50 samples)" in " ".join(capsys.readouterr().out.split())
+    assert main(["plot", str(folder), "--data", str(tmp_path / "numbers.npz")]) == 0
+    assert "no samples.png, confusion.png: the model is a regression" in capsys.readouterr().out
+    assert main(["compare", *options, "--repeats", "1"]) == 0
+    _, head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[5] == "R2" and all(re.fullmatch(r"-?\d+\.\d{4}", row.split()[3]) for row in rows)
+
+
+def test_numbers_are_read_from_an_image(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, biases = [np.zeros((784, 2))], [[0.25, -70_000.0]]
+    model = fastfc.Network((784, 2), loss="mse", weights=weights, biases=biases, image_shape=(28, 28), backend="numpy")
+    model.save(tmp_path / "m")
+    assert main(["predict", str(tmp_path / "m"), str(picture)]) == 0
+    assert capsys.readouterr().out == f"{picture}: 0.25 -70000\n"
+
+
 @pytest.mark.parametrize("both", [False, True])
 def test_predict_wants_images_or_data(both: bool, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()

@@ -264,7 +264,7 @@ def test_dataset() -> None:
         ((X[0, 0], Y), r"X: given shape \(5,\), expected \(n, features\) or \(n, height, width\)"),
         ((X[None], Y), r"X: given shape \(1, 6, 4, 5\), expected"),
         ((3, Y), r"X: given shape \(\), expected"),
-        (([[1, 2], [3]], [0, 1]), "X: given list that is no array .* expected numbers in rows of equal length"),
+        (([[1, 2], [3]], [0, 1]), "X: given list that is no array .* expected rows of equal length"),
     ],
 )
 def test_shapes_that_are_no_samples(data: tuple, words: str) -> None:

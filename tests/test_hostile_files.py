@@ -139,7 +139,7 @@ DAMAGE: dict[str, tuple[Callable[[Header, Header, bytes], bytes], str]] = {
     "only a length": (lambda *_: bytes(8), "header: given a text that begins with ''"),
     "header longer than the file": (
         lambda header, _, data: encoded(header, data, 10**6),
-        "header length: given 1000000 bytes, expected at most 69.$",
+        r"header length: given 1000000 bytes, expected at most \d{3}$",
     ),
     "header of 2^64 - 1": (lambda header, _, data: encoded(header, data, 2**64 - 1), "header length: given 1844674407"),
     "header over the cap": (
@@ -185,7 +185,7 @@ DAMAGE: dict[str, tuple[Callable[[Header, Header, bytes], bytes], str]] = {
     "scale zero": (described(scale=0), "scale: given 0, expected a finite number"),
     "scale true": (described(scale=True), "scale: given True, expected a number"),
     "unknown dtype": (described(dtype="int32"), "dtype: given 'int32', expected one of float32, float64"),
-    "image of another size": (described(image_shape=[28, 28]), r"image_shape: given \(28, 28\), .* product is 3"),
+    "image of another size": (described(image_shape=[28, 28]), r"image_shape: given \(28, 28\), expected height and width of 3 pixels"),
     "one layer": (described(layers=[3]), r"layers: given \[3\], expected 2 to 1000 sizes"),
     "layers text": (described(layers="784"), "layers: given '784', expected 2 to 1000 sizes"),
     "layers of zero": (described(layers=[3, 0, 4]), "layers: given 0, expected a whole number >= 1"),
@@ -226,8 +226,8 @@ DAMAGE: dict[str, tuple[Callable[[Header, Header, bytes], bytes], str]] = {
     "truncated": (lambda h, d, data: encoded(h, data[:-1]), "length: given .* bytes, expected .* for the tensors"),
     "data missing": (lambda h, d, data: encoded(h, b""), "length: given .* bytes, expected"),
     "over-long": (lambda h, d, data: encoded(h, data + b"x"), "length: given .* bytes, expected"),
-    "NaN": (numbers(3, np.nan), "tensor biases.1: given NaN or infinity among its numbers, expected finite numbers"),
-    "infinity": (numbers(19, -np.inf), "tensor weights.1: given NaN or infinity"),
+    "NaN": (numbers(3, np.nan), r"tensor biases.1: given nan at \(\d,\), expected finite numbers"),
+    "infinity": (numbers(19, -np.inf), r"tensor weights.1: given -inf at \(\d, \d\), expected finite"),
     "a bit of a number": (lambda h, d, data: encoded(h, bytes([data[0] ^ 1]) + data[1:]), "SHA-256 of the contents"),
     "another scale": (text(lambda header: header.replace(b"0.25", b"0.75")), "SHA-256 of the contents: given"),
 }

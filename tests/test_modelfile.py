@@ -158,8 +158,12 @@ def test_neither_module_imports_safetensors_before_it_is_needed() -> None:
         ({"scale": None}, "scale: given None, expected a number"),
         ({"dtype": "float16"}, "dtype: given 'float16', expected one of float32, float64"),
         ({"dtype": "float64"}, r"weights\[0\]: given float32 of shape \(3, 2\), expected float64 of shape \(3, 2\)"),
-        ({"image_shape": (28, 28)}, r"image_shape: given \(28, 28\), expected .* product is 3"),
-        ({"image_shape": (3,)}, r"image_shape: given \(3,\), expected \(height, width\) or None"),
+        ({"image_shape": (28, 28)}, r"image_shape: given \(28, 28\), expected height and width of 3 pixels"),
+        ({"image_shape": (3,)}, r"image_shape: given \(3,\), expected height and width of 3 pixels"),
+        ({"image_shape": 3}, "image_shape: given 3, expected sizes"),
+        ({"regression": 1}, "regression: given 1, expected True, False or None"),
+        ({"regression": True, "loss": "softmax_ce", "output_activation": "identity"}, "regression: given True, expected F"),
+        ({"input_kind": "int64"}, "input_kind: given 'int64', expected one of uint8, integer, float"),
         ({"seed": 1}, r"description: given unknown \['seed'\], expected exactly \['layers', "),
     ],
 )
@@ -179,7 +183,7 @@ def test_wrong_arrays_are_not_saved(path: Path) -> None:
         save_parameters(path, DESCRIBED, weights, [[1.0, 2.0], biases[1]])  # type: ignore[list-item]
     for value in (np.nan, np.inf, -np.inf):
         biases[1][2] = value
-        with pytest.raises(InvalidArgument, match=r"^biases\[1\]: given NaN or infinity among its numbers"):
+        with pytest.raises(InvalidArgument, match=rf"^biases\[1\]: given {value} at \(2,\), expected finite numbers"):
             save_parameters(path, DESCRIBED, weights, biases)
     assert path.read_bytes() == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import pickle
 from itertools import pairwise
@@ -21,6 +22,28 @@ FUNCTIONS = {
     "tanh": np.tanh,
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "identity": lambda z: z,
+}
+
+# Files of fastfc 0.1.0, by the number of outputs: mse, scale 0.5, weights 0, 1, ... of shape (2, outputs).
+OLD_FILES = {
+    1: (
+        "uAEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJmYXN0ZmMiOiJ7XCJmb3JtYXRcIjogXCJmYXN0ZmNcIiwgXCJ2ZXJzaW9uXCI6IFwi"
+        "MVwiLCBcInNoYTI1NlwiOiBcIjcyNzg3ZWYwYzNmYTQ5YTNkZWM5ZTdlNzM4ODU3MzBlNzg1MTJlMzYzNmI0ZjBkMWRiNWU2NjMz"
+        "ZmZjMWUyNTFcIiwgXCJsYXllcnNcIjogWzIsIDFdLCBcImFjdGl2YXRpb25zXCI6IFtdLCBcImxvc3NcIjogXCJtc2VcIiwgXCJv"
+        "dXRwdXRfYWN0aXZhdGlvblwiOiBcImlkZW50aXR5XCIsIFwic2NhbGVcIjogMC41LCBcImR0eXBlXCI6IFwiZmxvYXQzMlwiLCBc"
+        "ImltYWdlX3NoYXBlXCI6IG51bGx9In0sImJpYXNlcy4wIjp7ImR0eXBlIjoiRjMyIiwic2hhcGUiOlsxXSwiZGF0YV9vZmZzZXRz"
+        "IjpbMCw0XX0sIndlaWdodHMuMCI6eyJkdHlwZSI6IkYzMiIsInNoYXBlIjpbMiwxXSwiZGF0YV9vZmZzZXRzIjpbNCwxMl19fQAA"
+        "AAAAAAAAAACAPw=="
+    ),
+    2: (
+        "uAEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJmYXN0ZmMiOiJ7XCJmb3JtYXRcIjogXCJmYXN0ZmNcIiwgXCJ2ZXJzaW9uXCI6IFwi"
+        "MVwiLCBcInNoYTI1NlwiOiBcIjFlZjE0NDBmNmMzYWM2ZjUwZjcyYmMyYTY5MjM3NmMwZWE4NDZkNjU3YjlhMTg0MDJjM2QxZGYw"
+        "NjMwMGVhNzRcIiwgXCJsYXllcnNcIjogWzIsIDJdLCBcImFjdGl2YXRpb25zXCI6IFtdLCBcImxvc3NcIjogXCJtc2VcIiwgXCJv"
+        "dXRwdXRfYWN0aXZhdGlvblwiOiBcImlkZW50aXR5XCIsIFwic2NhbGVcIjogMC41LCBcImR0eXBlXCI6IFwiZmxvYXQzMlwiLCBc"
+        "ImltYWdlX3NoYXBlXCI6IG51bGx9In0sImJpYXNlcy4wIjp7ImR0eXBlIjoiRjMyIiwic2hhcGUiOlsyXSwiZGF0YV9vZmZzZXRz"
+        "IjpbMCw4XX0sIndlaWdodHMuMCI6eyJkdHlwZSI6IkYzMiIsInNoYXBlIjpbMiwyXSwiZGF0YV9vZmZzZXRzIjpbOCwyNF19fQAA"
+        "AAAAAAAAAAAAAAAAgD8AAABAAABAQA=="
+    ),
 }
 
 
@@ -76,11 +99,70 @@ def test_probabilities_and_labels_are_those_of_the_head(backend: str) -> None:
     assert loss == pytest.approx(-np.log(np.where(y % 2 == 1, s[:, 0], 1 - s[:, 0])).mean())
     assert accuracy == ((s[:, 0] > 0.5) == y % 2).mean()
 
-    squared = net(20, 8, 1, loss="mse", backend=backend)
+    squared = net(20, 8, 3, loss="mse", regression=False, backend=backend)
     out = expected_outputs(squared, X)
     np.testing.assert_allclose(squared.predict_proba(X), out, rtol=1e-12)
-    assert np.array_equal(squared.predict(X), out[:, 0] > 0.5)
-    assert squared.loss_and_accuracy(X, y)[0] == pytest.approx(np.square(out[:, 0] - y).mean())
+    assert np.array_equal(squared.predict(X), out.argmax(axis=1)) and len(squared.predict(X[:1])) == 1
+    loss, accuracy = squared.loss_and_accuracy(X, y)
+    assert loss == pytest.approx(np.square(out - np.eye(3)[y]).mean()) and accuracy == (out.argmax(axis=1) == y).mean()
+
+    one = net(20, 8, 1, loss="mse", regression=False, backend=backend)
+    out = expected_outputs(one, X)[:, 0]
+    assert np.array_equal(one.predict(X), out > 0.5) and one.predict(X).dtype == np.int64
+    assert one.score(X, y % 2) == ((out > 0.5) == y % 2).mean()
+
+
+def r2(y: np.ndarray, predicted: np.ndarray) -> float:
+    """As scikit-learn has it: the mean over outputs; where y is constant 1 if it is predicted, else 0."""
+    scores = []
+    for target, value in zip(y.reshape(len(y), -1).T, predicted.reshape(len(y), -1).T, strict=True):
+        residual = ((target - value) ** 2).sum()
+        spread = ((target - target.mean()) ** 2).sum()
+        scores.append(float(residual == 0) if np.ptp(target) == 0 else 1 - residual / spread)
+    return sum(scores) / len(scores)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_regression_gives_numbers_and_their_r2(backend: str, outputs: int) -> None:
+    network, (X, _) = net(20, 8, outputs, loss="mse", backend=backend), blobs(1100)
+    expected = expected_outputs(network, X)
+    assert network.regression
+    for n in (1100, 1):
+        predicted = network.predict(X[:n])
+        assert predicted.shape == ((n,) if outputs == 1 else (n, 3)) and predicted.dtype == "float64"
+        np.testing.assert_allclose(predicted, expected[:n, 0] if outputs == 1 else expected[:n], rtol=1e-12, atol=1e-14)
+    y = expected + np.random.default_rng(0).standard_normal(expected.shape)
+    loss, score = network.loss_and_accuracy(X, y)
+    assert loss == pytest.approx(np.square(expected - y).mean()) and score == network.score(X, y)
+    assert score == pytest.approx(r2(y, expected)) and 0 < score < 1
+    assert network.score(X, network.outputs(X)) == 1 and network.score(X, -y) < 0
+    whole = np.rint(10 * y).astype(np.int64)
+    given = whole[:, 0] if outputs == 1 else whole
+    assert network.score(X, given) == pytest.approx(r2(whole, expected))
+
+
+@pytest.mark.parametrize("value", [0.1, 7.0])
+def test_the_r2_of_constant_targets(value: float) -> None:
+    """0.1 cannot be summed without rounding."""
+    X = np.ones((30, 2))
+    network = Network([2, 2], loss="mse", weights=[np.zeros((2, 2))], biases=[[value, 3.0]], dtype="float64")
+    same, other = np.full(30, value), np.linspace(0, 1, 30)
+    assert network.score(X, np.c_[same, same]) == 0.5
+    assert network.score(X, np.c_[same, other]) == pytest.approx((1 + r2(other, np.full(30, 3.0))) / 2)
+
+
+@pytest.mark.parametrize(("outputs", "regression"), [(1, True), (2, False)])
+def test_a_file_of_version_0_1_0_can_be_read(outputs: int, regression: bool, tmp_path: Any) -> None:
+    """mse with one output was of numbers, with more of classes; what it was trained on is not in the file."""
+    (tmp_path / "m").write_bytes(base64.b64decode(OLD_FILES[outputs]))
+    network = fastfc.load(tmp_path / "m")
+    assert (network.layers, network.regression, network.input_kind) == ((2, outputs), regression, None)
+    x = np.array([[3, 4]])
+    assert network.outputs(x).tolist() == {1: [[4]], 2: [[8, 15]]}[outputs]
+    assert np.array_equal(network.outputs(x.astype(np.uint8)), network.outputs(x) / 2)
+    network.save(tmp_path / "new")
+    assert fastfc.load(tmp_path / "new").regression == regression
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -126,7 +208,7 @@ def test_assigned_parameters_are_used_at_once(backend: str) -> None:
 def test_parameters_in_use_cannot_be_changed_in_place() -> None:
     network, X = net(2, 2), np.ones((1, 2))
     mine = np.eye(2)
-    network.weights[0] = mine
+    network.weights[:] = [mine]
     before = network.outputs(X)
     with pytest.raises(ValueError, match="read-only"):
         network.weights[0][0, 0] = 5
@@ -137,17 +219,26 @@ def test_parameters_in_use_cannot_be_changed_in_place() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([np.ones((2, 3))], r"weights\[0\]: given shape \(2, 3\), expected \(2, 2\), for layers \(2, 2\)"),
-        ([np.full((2, 2), np.nan)], r"weights\[0\]: given NaN or infinity, expected finite numbers"),
-        ([], r"weights: given 0 arrays, expected 1, for layers \(2, 2\)"),
+        ([np.ones((2, 3))], r"weights\[0\]: given shape \(2, 3\), expected \(2, 2\)"),
+        ([np.full((2, 2), np.nan)], r"weights\[0\]: given nan at \(0, 0\), expected finite numbers"),
+        ([], r"weights: given 0 arrays, expected 1"),
     ],
     ids=["shape", "NaN", "none"],
 )
 def test_assigned_parameters_are_checked(given: list[np.ndarray], message: str) -> None:
-    network = net(2, 2)
-    network.weights = given
+    network, X = net(2, 2), np.ones((1, 2))
+    before = network.outputs(X)
     with pytest.raises(InvalidArgument, match=f"^{message}"):
-        network.predict(np.ones((1, 2)))
+        network.weights = given
+    if given:
+        with pytest.raises(InvalidArgument, match=f"^{message}"):
+            network.weights[0] = given[0]
+    with pytest.raises(InvalidArgument, match=r"^weights: given \d arrays, expected \d$"):
+        network.weights[:1] = given * 2
+    for change in (lambda w: w.append(w[0]), lambda w: w.pop(), lambda w: w.__delitem__(0), lambda w: w.reverse()):
+        with pytest.raises(InvalidType, match=r"^weights: given another number or order of arrays, expected"):
+            change(network.weights)
+    assert np.array_equal(network.outputs(X), before)
 
 
 def test_given_arrays_are_copied() -> None:
@@ -163,7 +254,7 @@ def test_copies_are_independent(copied: Any) -> None:
     before = network.outputs(X)
     other = copied(network)
     assert np.array_equal(other.outputs(X), before)
-    other.weights = [w * 2 for w in other.weights]
+    other.weights[0] = other.weights[0] * 2
     assert not np.array_equal(other.outputs(X), before) and np.array_equal(network.outputs(X), before)
 
 
@@ -208,6 +299,11 @@ REFUSED: list[tuple[Any, dict[str, Any], type[FastFCError], str]] = [
     ([4, 2], {"backend": "cuda"}, InvalidArgument, "backend: given 'cuda', expected one of numba, numpy"),
     ([4, 2], {"dtype": "int8"}, InvalidArgument, "dtype: given 'int8', expected one of float32, float64"),
     ([4, 2], {"scale": -1}, InvalidArgument, "scale: given -1, expected a finite number > 0"),
+    ([4, 2], {"regression": True}, InvalidArgument, "regression: given True, expected False with loss 'softmax_ce', wh"),
+    ([4, 2], {"regression": 1}, InvalidType, "regression: given 1, expected True, False or None"),
+    ([4, 2], {"input_kind": "int8"}, InvalidArgument, "input_kind: given 'int8', expected one of uint8, integer, float"),
+    ([4, 2], {"threads": 0}, InvalidArgument, "threads: given 0, expected a whole number >= 1"),
+    ([4, 2], {"threads": 1.5}, InvalidType, "threads: given 1.5, expected a whole number >= 1"),
     ([4, 2], {"seed": -1}, InvalidArgument, "seed: given -1, expected a whole number >= 0"),
     ([4, 2], {"init": "xavier"}, InvalidArgument, "init: given 'xavier', expected one of he, glorot"),
     (
@@ -229,12 +325,12 @@ REFUSED: list[tuple[Any, dict[str, Any], type[FastFCError], str]] = [
     ([4, 2], {"weights": np.ones((4, 2))}, InvalidType, "weights: given ndarray, expected a list of arrays"),
     ([4, 2], {"weights": [[["a", "b"]]]}, InvalidType, r"weights\[0\]: given an array of <U1, expected numbers"),
     ([4, 2], {"weights": [[[1, 2], [3]]]}, InvalidArgument, r"weights\[0\]: given list that is no array"),
-    ([4, 2], {"biases": [[1e39, 0]]}, InvalidArgument, r"biases\[0\]: given NaN or infinity, expected finite numbers"),
+    ([4, 2], {"biases": [[1e39, 0]]}, InvalidArgument, r"biases\[0\] as float32: given inf at \(0,\), expected fin"),
     (
         [4, 2],
         {"biases": [np.zeros((1, 2))]},
         InvalidArgument,
-        r"biases\[0\]: given shape \(1, 2\), expected \(2,\), for",
+        r"biases\[0\]: given shape \(1, 2\), expected \(2,\)",
     ),
 ]
 

@@ -103,6 +103,13 @@ def test_curves_show_the_history() -> None:
     assert [text.get_text() for text in accuracy.texts] == ["99.00 %"]
 
 
+def test_curves_of_a_regression_show_its_r2() -> None:
+    history = [{**record, "test_accuracy": None, "test_r2": record["test_accuracy"]} for record in HISTORY]
+    _, r2 = plots.training_curves(history).axes
+    assert np.allclose(r2.lines[0].get_ydata(), [record["test_r2"] for record in history])
+    assert r2.get_ylabel() == "test R²" and [text.get_text() for text in r2.texts] == ["0.9900"]
+
+
 def test_epochs_without_a_measurement_leave_a_gap_and_not_a_zero() -> None:
     history = [{**record, "test_accuracy": 0.9 if record["epoch"] % 3 == 0 else None} for record in HISTORY]
     (axes,) = plots.accuracy_trend({"002": history}).axes

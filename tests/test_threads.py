@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -237,6 +240,86 @@ def test_parameters_may_be_exchanged_while_others_predict() -> None:
         assert all(np.ptp(outputs) == 0 for outputs in seen)
         assert (np.diff([outputs[0] for outputs in seen]) >= 0).all()
     assert network.outputs(X)[0] == 299
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("way", ["list", "item"])
+def test_no_assignment_is_lost_while_others_predict(way: str, backend: str, cases: Cases) -> None:
+    """Large weights: to check and to copy them takes so long that others get their turn meanwhile."""
+    size, x = 600, np.zeros((1, 600))
+    x[0, 0] = 1
+    zeros = [np.zeros((size, size))]
+    network = Network([size, size], loss="mse", weights=zeros, dtype="float64", backend=backend)
+    done, rounds = threading.Event(), cases(60, 600)
+
+    def assign() -> list[float]:
+        found = []
+        for k in range(rounds):
+            weights = np.full((size, size), float(k))
+            if way == "list":
+                network.weights = [weights]
+            else:
+                network.weights[0] = weights
+            network.biases[0] = np.full(size, float(k))
+            time.sleep(0.001)  # the others predict
+            found.append([network.weights[0][0, 0], network.biases[0][0], network.outputs(x)[0, 0]])
+        done.set()
+        return found
+
+    def predict() -> list[float]:
+        seen = []
+        while not done.is_set():
+            seen.append(network.outputs(x)[0, 0])
+        return seen
+
+    found, *seen = at_once(assign, predict, predict, predict)
+    assert found == [[k, k, 2 * k] for k in range(rounds)]
+    assert all((np.diff(outputs) >= 0).all() for outputs in seen)
+
+
+@pytest.mark.promise(12)
+def test_few_copies_of_the_parameters_are_kept_for_those_who_predicted_at_once() -> None:
+    network, X = Network([1000, 1000], dtype="float64", threads=1), np.ones((1000, 1000))
+    network.outputs(X)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        at_once(*[lambda: network.outputs(X)] * 16)
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept < 8 * network.weights[0].nbytes
+
+
+@pytest.mark.promise(12)
+def test_as_many_threads_predict_as_the_network_says() -> None:
+    """Counted from beside: those that compute, while the caller waits. The outputs are the same."""
+    network, (X, _) = Network([20, 900, 900, 3], dtype="float64", threads=1), blobs(3000)
+    expected, here = network.outputs(X), threading.active_count()
+
+    def most() -> int:
+        done, seen = threading.Event(), [0]
+
+        def look() -> None:
+            while not done.wait(0.0005):
+                seen.append(threading.active_count() - here - 1)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            assert np.array_equal(network.outputs(X), expected)
+        finally:
+            done.set()
+            watcher.join()
+        return max(seen)
+
+    found = []
+    for network.threads in (1, 2, 5):
+        found.append(most())
+    assert found == [0, 2, 5] and threading.active_count() == here
+    with pytest.raises(fastfc.InvalidArgument, match=r"^threads: given 0, expected a whole number >= 1"):
+        network.threads = 0
 
 
 def test_no_threading_layer_of_numba_is_used() -> None:

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 MODEL, HISTORY, CURVES = "model.safetensors", "history.json", "training.png"
-LOSS_LABELS = {
-    "softmax_ce": "cross-entropy (nats, mean over samples)",
-    "sigmoid_bce": "binary cross-entropy (nats, mean over samples)",
-    "mse": "squared error (mean over samples)",
-}
 
 
 def train(options: argparse.Namespace) -> int:
@@ -50,13 +45,15 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _print_result(result: TrainResult) -> None:
+    from fastfc.results import test_score
+
     model = result.model
     layers = "-".join(map(str, model.layers))
     how = f"{result.backend}, {result.dtype}, {counted(result.threads, 'thread')}, {result.input_kernel} first layer"
     print(wrapped(f"{layers}, {model.loss}; {how}"))
     times = f"trained in {result.train_seconds:.2f} s, kernels ready in {result.compile_seconds:.2f} s"
-    accuracy = result.test_accuracy
-    print(wrapped(times if accuracy is None else f"{times}; test accuracy {100 * accuracy:.2f} %"))
+    score = test_score(result)
+    print(wrapped(f"{times}; test {score[0]} {score[1]}" if score else times))
     if result.interrupted:
         epochs = counted(len(result.history), "epoch")
         print(wrapped(f"stopped early: the model is that of {epochs} and what was begun of the next"))
@@ -81,7 +78,8 @@ def _curves(content: dict[str, Any]) -> Any:
     from fastfc.reports import plots
 
     title = f"{content['data']}: {'-'.join(map(str, content['layers']))}, {content['backend']} {content['dtype']}"
-    return plots.training_curves(content["history"], title=title, loss_label=LOSS_LABELS[content["settings"]["loss"]])
+    label = plots.LOSS_LABELS[content["settings"]["loss"]]
+    return plots.training_curves(content["history"], title=title, loss_label=label)
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -92,10 +90,10 @@ def predict(options: argparse.Namespace) -> None:
     model = fastfc.load(options.model)
     if options.data:
         data = _load(options.data)
-        X, y, part = _held_out(data)
-        accuracy = model.score(X, y)
-        share = f"{100 * accuracy:.2f} % ({round(accuracy * len(X)):,} of {len(X):,})"
-        print(wrapped(f"{data.name}: {part} accuracy {share}"))
+        X, y, part = data.held_out()
+        score, n = model.score(X, y), X.shape[0]
+        share = f"accuracy {100 * score:.2f} % ({round(score * n):,} of {n:,})"
+        print(wrapped(f"{data.name}: {part} {f'R2 {score:.4f} ({n:,} samples)' if model.regression else share}"))
         return
     from fastfc.images import prepare
 
@@ -109,6 +107,9 @@ def predict(options: argparse.Namespace) -> None:
 def _print_prediction(name: str, model: Network, pixels: Any) -> None:
     """pixels: (height * width,) uint8"""
     row = pixels.reshape(1, -1)
+    if model.regression:
+        print(f"{name}: {' '.join(f'{value:.6g}' for value in model.outputs(row)[0])}")
+        return
     print(f"{name}: {model.predict(row)[0]}")
     shares = [f"{i}: {100 * p:.1f} %" for i, p in enumerate(model.predict_proba(row)[0])]
     half = (len(shares) + 1) // 2
@@ -194,7 +195,7 @@ def bench(options: argparse.Namespace) -> None:
     images = fastfc.compare(data, **chosen)
     print(f"{images}\n\nThe same shapes, input without zeros")
     print(f"{fastfc.compare(dense, **chosen)}\n")
-    X = _held_out(data)[0]
+    X = data.held_out()[0]
     print(f"{'backend':10}{'predict 1':>14}{f'predict {len(X):,}':>20}")
     for result in images.results:
         one, all_ = (_seconds(result.model.predict, part) for part in (X[:1], X))
@@ -222,7 +223,9 @@ def plot(options: argparse.Namespace) -> None:
     source = options.data or {"generated digits": "digits", "arrays": None}.get(content["data"], content["data"])
     if source is None:
         print(wrapped("no samples.png, confusion.png: trained on arrays; --data names the data to draw"))
-    elif model.loss != "mse":
+    elif model.regression:
+        print("no samples.png, confusion.png: the model is a regression")
+    else:
         pictures.update(_prediction_pictures(model, _load(source)))
     for name, draw in pictures.items():
         atomic_write(options.folder / name, plots.png(draw()))
@@ -232,7 +235,7 @@ def plot(options: argparse.Namespace) -> None:
 def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[], Any]]:
     from fastfc.reports import plots
 
-    X, y, _ = _held_out(data)
+    X, y, _ = data.held_out()
     predicted = model.predict(X)
     wrong = int((predicted != y).sum())
     title = f"{data.name}: {wrong:,} of {len(y):,} read wrongly"
@@ -241,7 +244,7 @@ def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[]
     }
     shape = data.image_shape
     if shape:
-        probabilities = model.predict_proba(X)
+        probabilities = None if model.loss == "mse" else model.predict_proba(X)
         pictures["samples.png"] = lambda: plots.samples(
             X, y, predicted, probabilities=probabilities, image_shape=shape, title=title
         )
@@ -272,14 +275,7 @@ def _load(name: str | None) -> Dataset:
 
 
 def _test_data(options: argparse.Namespace) -> tuple[Any, Any] | None:
-    return _held_out(_load(options.test_data))[:2] if options.test_data else None
-
-
-def _held_out(data: Dataset) -> tuple[Any, Any, str]:
-    """Test samples, their targets, and "test"; those of training, and "training", where there are no others."""
-    if data.X_test is None:
-        return data.X, data.y, "training"
-    return data.X_test, data.y_test, "test"
+    return _load(options.test_data).held_out()[:2] if options.test_data else None
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ OPTIONS = {
     ),
     "loss": Option(str, "NAME", ", ".join(settings.LOSSES)),
     "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse"),
-    "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the labels"),
+    "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the targets, which are numbers with mse"),
     "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
     "optimizer": Option(str, "NAME", "sgd"),
     "lr": Option(float, "RATE", "learning rate, times what the schedule gives"),

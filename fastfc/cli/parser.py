@@ -97,7 +97,7 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
 def _fill_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, each of one digit")
-    parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy on, instead of images")
+    parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy (or R2) on, instead of images")
     parser.add_argument(
         "--ink", default="auto", metavar="NAME", help="of the digit: dark, light, or auto to find out (default: auto)"
     )

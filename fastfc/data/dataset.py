@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastfc.data import cache, digits, mnist
 from fastfc.errors import DataError, DownloadError, InvalidType, invalid
+from fastfc.validation import as_array
 
 __all__ = ["Dataset", "load_data"]
 
@@ -28,7 +29,7 @@ class Dataset:
     """A training set and, unless they are None, a test set.
 
     X, X_test    (n, features), uint8 or float; a scipy CSR matrix stays one
-    y, y_test    (n,) int64 labels, or (n, outputs) float targets
+    y, y_test    (n,) int64 labels, or (n,) or (n, outputs) targets
     name         "mnist", "fashion-mnist", "generated digits", "arrays", or a path
     image_shape  (height, width), height * width = features, where the samples are images
     notice       a line to show to the user, or ""
@@ -41,6 +42,12 @@ class Dataset:
     name: str = "arrays"
     image_shape: ImageShape = None
     notice: str = ""
+
+    def held_out(self) -> tuple[Any, Any, str]:
+        """Test samples, their targets, and "test"; those of training, and "training", where there are no others."""
+        if self.X_test is None:
+            return self.X, self.y, "training"
+        return self.X_test, self.y_test, "test"
 
 
 def load_data(data: Any = None, test_data: Any = None) -> Dataset:
@@ -145,7 +152,7 @@ def _inputs(X: Any, what: str) -> tuple[Any, ImageShape]:
     """(n, features) and the shape of the images, if they are images."""
     if hasattr(X, "tocsr"):
         return X, None
-    array = _numbers(X, what)
+    array = as_array(X, what)
     if array.ndim == 3:
         n, height, width = array.shape
         return array.reshape(n, height * width), (height, width)
@@ -156,20 +163,8 @@ def _inputs(X: Any, what: str) -> tuple[Any, ImageShape]:
 
 def _targets(y: Any, what: str) -> npt.NDArray[Any]:
     """Integer labels (n,) as int64; anything else as it is."""
-    array = _numbers(y, what)
+    array = as_array(y, what)
     return array.astype(np.int64, copy=False) if array.ndim == 1 and array.dtype.kind in "iu" else array
-
-
-def _numbers(values: Any, what: str) -> npt.NDArray[Any]:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise invalid(
-            what, f"{type(values).__name__} that is no array ({error})", "numbers in rows of equal length"
-        ) from error
-    if array.dtype.kind not in "biuf":
-        raise InvalidType(f"{what}: given dtype {array.dtype}, expected numbers")
-    return array
 
 
 def default_data() -> str:

@@ -14,7 +14,7 @@ from fastfc.backend import BACKENDS
 from fastfc.data import load_data
 from fastfc.errors import invalid
 from fastfc.renamed import old_keywords
-from fastfc.results import TrainResult
+from fastfc.results import TrainResult, test_score
 from fastfc.settings import SettingsDict
 from fastfc.train import train
 from fastfc.validation import one_of, whole
@@ -34,6 +34,7 @@ class BackendRow:
     ratio: float
     compile_seconds: float
     test_accuracy: float | None
+    test_r2: float | None
     loss_difference: float
     weight_difference: float
 
@@ -53,14 +54,14 @@ class Comparison:
         first = self.results[0]
         layers = "-".join(map(str, first.model.layers))
         size = first.settings.batch_size or "whole set"
+        scores = [test_score(row) or ("accuracy", "-") for row in self.rows]
         lines = [
             f"{first.data_name}: {layers}, batch {size}, {first.dtype}, {first.threads} threads",
-            f"{'backend':10}{'s an epoch':>12}{'ratio':>8}{'accuracy':>11}{'loss differs':>14}{'weights differ':>16}",
+            f"{'backend':10}{'s an epoch':>12}{'ratio':>8}{scores[0][0]:>11}{'loss differs':>14}{'weights differ':>16}",
         ]
-        for row in self.rows:
-            accuracy = "-" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f} %"
+        for row, (_, score) in zip(self.rows, scores, strict=True):
             lines.append(
-                f"{row.backend:10}{row.seconds_an_epoch:12.4f}{row.ratio:8.2f}{accuracy:>11}"
+                f"{row.backend:10}{row.seconds_an_epoch:12.4f}{row.ratio:8.2f}{score:>11}"
                 f"{row.loss_difference:14.1e}{row.weight_difference:16.1e}"
             )
         return "\n".join(lines)
@@ -115,6 +116,7 @@ def compare(  # type: ignore[misc]  # epochs has a default of its own
             ratio=medians[backends[0]] / medians[name],
             compile_seconds=compiling[name],
             test_accuracy=r.test_accuracy,
+            test_r2=r.test_r2,
             loss_difference=max(
                 abs(a.loss - b.loss) / (abs(a.loss) or 1) for a, b in zip(first.history, r.history, strict=True)
             ),

@@ -35,11 +35,6 @@ figure { margin: 1.5rem 0; }
 img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: 0.9rem; }
 """
-LOSSES = {
-    "softmax_ce": "cross-entropy (nats a sample)",
-    "sigmoid_bce": "binary cross-entropy (nats a sample)",
-    "mse": "mean squared error",
-}
 WITH_SAMPLES = ("000", "003", "004-multiclass")
 WITH_CONFUSION = ("000", "002", "004-multiclass")
 WITH_WEIGHTS = ("000", "004-neuron", "004-multiclass")
@@ -144,7 +139,7 @@ def _pictures(run: Reproduction) -> Iterator[tuple[str, Figure]]:
     if name in WITH_SAMPLES and data.image_shape:
         yield from _samples(run, data.image_shape)
     if name in WITH_CONFUSION:
-        X, y, part = _held_out(run)
+        X, y, part = run.data.held_out()
         title = f"{name}: {part} set"
         yield "Confusion matrix.", plots.confusion_matrix(y, model.predict(X), title=title)
     if name in WITH_WEIGHTS and data.image_shape:
@@ -165,7 +160,7 @@ def _curves(run: Reproduction) -> Figure:
         if penalty and record["test_loss"] is not None:
             record["test_loss"] += record["penalty"]
         record["loss"] = loss
-    label = LOSSES[run.recipe.settings.loss] + (" + L2" if penalty else "")
+    label = plots.LOSS_LABELS[run.recipe.settings.loss] + (" + L2" if penalty else "")
     figure = plots.training_curves(history, title=run.recipe.name, loss_label=label)
     points = run.recipe.reported.get("loss")
     if points:
@@ -178,7 +173,7 @@ def _curves(run: Reproduction) -> Figure:
 
 
 def _samples(run: Reproduction, shape: tuple[int, int]) -> Iterator[tuple[str, Figure]]:
-    X, y, part = _held_out(run)
+    X, y, part = run.data.held_out()
     model = run.result.model
     probabilities = None if model.loss == "mse" else model.predict_proba(X)
     title = f"{run.recipe.name}: {part} set"
@@ -186,11 +181,6 @@ def _samples(run: Reproduction, shape: tuple[int, int]) -> Iterator[tuple[str, F
         "Samples and what the network reads; the mistakes first.",
         plots.samples(X, y, model.predict(X), probabilities=probabilities, image_shape=shape, title=title),
     )
-
-
-def _held_out(run: Reproduction) -> tuple[Any, Any, str]:
-    data = run.data
-    return (data.X, data.y, "training") if data.X_test is None else (data.X_test, data.y_test, "test")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

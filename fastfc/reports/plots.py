@@ -33,6 +33,11 @@ STYLES = (
     ("#9ecae1", (0, (1, 1)), "P"),
 )
 DARK, LIGHT = STYLES[0][0], STYLES[1][0]
+LOSS_LABELS = {
+    "softmax_ce": "cross-entropy (nats, mean over samples)",
+    "sigmoid_bce": "binary cross-entropy (nats, mean over samples)",
+    "mse": "squared error (mean over samples)",
+}
 MISSING = "plots need matplotlib: pip install 'fastfc[plots]'"
 
 
@@ -42,27 +47,28 @@ def available() -> bool:
 
 
 def training_curves(history: Sequence[Any], *, title: str = "", loss_label: str = "loss (mean a sample)") -> Figure:
-    """Loss, and beside it the accuracy where it was measured, against the epoch.
+    """Loss, and beside it the accuracy or the R² where it was measured, against the epoch.
 
     history: `TrainResult.history`, or its records as dicts (`history.json`).
     """
     records = _records(history)
     epochs = [record["epoch"] for record in records]
-    accuracy = [record.get("test_accuracy") for record in records]
-    measured = any(value is not None for value in accuracy)
+    r2 = [record.get("test_r2") for record in records]
+    is_r2 = any(value is not None for value in r2)
+    scores = r2 if is_r2 else _percent([record.get("test_accuracy") for record in records])
+    measured = [i for i, value in enumerate(scores) if value is not None]
     figure, axes = _figure(1, 2 if measured else 1, size=(9.0 if measured else 5.5, 3.8), title=title)
     _line(axes[0], 0, epochs, [record["loss"] for record in records], "training (as seen while training)")
     if any(record.get("test_loss") is not None for record in records):
         _line(axes[0], 1, epochs, [record.get("test_loss") for record in records], "test")
     _label(axes[0], "epoch", loss_label, epochs)
     if measured:
-        _line(axes[1], 1, epochs, _percent(accuracy), "test")
-        _label(axes[1], "epoch", "test accuracy (%)", epochs)
-        last = max(i for i, value in enumerate(accuracy) if value is not None)
-        point = (epochs[last], _percent(accuracy)[last])
+        _line(axes[1], 1, epochs, scores, "test")
+        _label(axes[1], "epoch", "test R²" if is_r2 else "test accuracy (%)", epochs)
+        point = (epochs[measured[-1]], scores[measured[-1]])
         place: dict[str, Any] = {"xytext": (0, -16), "textcoords": "offset points", "ha": "right", "va": "top"}
         over_the_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        axes[1].annotate(f"{point[1]:.2f} %", point, bbox=over_the_line, **place)
+        axes[1].annotate(f"{point[1]:.4f}" if is_r2 else f"{point[1]:.2f} %", point, bbox=over_the_line, **place)
     return figure
 
 

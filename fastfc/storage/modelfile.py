@@ -26,9 +26,18 @@ import numpy as np
 from fastfc.errors import InvalidArgument, InvalidType, ModelFileError, invalid
 from fastfc.settings import ACTIVATIONS, DTYPES, LOSSES
 from fastfc.storage.files import atomic_write, checked_name
-from fastfc.validation import number, one_of, whole
+from fastfc.validation import (
+    check_finite,
+    check_image_shape,
+    check_input_kind,
+    check_regression,
+    number,
+    one_of,
+    whole,
+)
 
 KEYS = ("layers", "activations", "loss", "output_activation", "scale", "dtype", "image_shape")
+LATER_KEYS = ("regression", "input_kind")  # which files of fastfc 0.1.0 do not have
 
 INT_BITS = 1023  # any whole number in the JSON then has a float64
 JSON_DEPTH = 8
@@ -73,7 +82,8 @@ def save_parameters(
     """Write a network to `path`, atomically. Equal networks give equal bytes.
 
     description  layers (sizes, input first), activations (a name for each hidden layer), loss, output_activation,
-                 scale, dtype ("float32" or "float64"), image_shape ((height, width) or None): all of them, no other
+                 scale, dtype ("float32" or "float64"), image_shape ((height, width) or None), and unless the file
+                 is to be one of fastfc 0.1.0, regression and input_kind as `Network` has them: all of them, no other
     weights[k]   (layers[k], layers[k + 1]) and biases[k] (layers[k + 1],), finite, in that dtype
 
     Raises InvalidArgument or InvalidType before anything is written, and files.WriteError.
@@ -84,10 +94,13 @@ def save_parameters(
 def read_parameters(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[np.ndarray], list[np.ndarray]]:
     """Read what `save_parameters` wrote: (description, weights, biases); lists in the description become tuples.
 
+    Where a file of fastfc 0.1.0 has no `regression`, mse with one output is one; what it was trained on is not known.
     Takes the memory of the parameters and a quarter of it for a moment. Raises ModelFileError for a file that is
     missing, damaged, not a fastfc model, or of a version that is not known.
     """
     description, tensors = read_tensors(path, MODEL)
+    regression = description["loss"] == "mse" and description["layers"][-1] == 1
+    description = {"regression": regression, "input_kind": None, **description}
     return description, tensors["weights"], tensors["biases"]
 
 
@@ -254,7 +267,7 @@ def _storable(what: str, array: Any, shape: tuple[int, ...], dtype: np.dtype) ->
         raise InvalidType(f"{what}: given {type(array).__name__}, expected a numpy array")
     if array.dtype.newbyteorder("<") != dtype or array.shape != shape:
         raise invalid(what, f"{array.dtype} of shape {array.shape}", f"{dtype.name} of shape {shape}")
-    _check_finite(what, array)
+    check_finite(array, what)
     return np.ascontiguousarray(array, dtype)
 
 
@@ -262,13 +275,8 @@ def _array(file: io.BufferedIOBase, what: str, shape: tuple[int, ...], dtype: st
     array = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
     if file.readinto(array.data.cast("B")) != array.nbytes:
         raise invalid(what, "a file that ended while it was read", f"{array.nbytes} bytes")
-    _check_finite(what, array)
+    check_finite(array, what)
     return array.astype(dtype, copy=False)
-
-
-def _check_finite(what: str, array: np.ndarray) -> None:
-    if not np.isfinite(array).all():
-        raise invalid(what, "NaN or infinity among its numbers", "finite numbers")
 
 
 def check_layers(given: Any) -> tuple[int, ...]:
@@ -295,7 +303,8 @@ def parameter_shapes(layers: Sequence[int]) -> Shapes:
 
 
 def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
-    same_keys("description", given, KEYS)
+    later = LATER_KEYS if any(key in given for key in LATER_KEYS) else ()
+    same_keys("description", given, (*KEYS, *later))
     layers = check_layers(given["layers"])
     activations = given["activations"]
     if not isinstance(activations, (list, tuple)) or len(activations) != len(layers) - 2:
@@ -305,28 +314,19 @@ def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
     one_of("loss", given["loss"], LOSSES)
     one_of("output_activation", given["output_activation"], ACTIVATIONS if given["loss"] == "mse" else ("identity",))
     number("scale", given["scale"], above=0)
-    return {
+    checked = {
         "layers": layers,
         "activations": tuple(activations),
         "loss": given["loss"],
         "output_activation": given["output_activation"],
         "scale": float(given["scale"]),
         "dtype": check_dtype(given["dtype"]),
-        "image_shape": _image_shape(given["image_shape"], layers[0]),
+        "image_shape": check_image_shape(given["image_shape"], layers[0]),
     }
-
-
-def _image_shape(given: Any, features: int) -> tuple[int, int] | None:
-    if given is None:
-        return None
-    if not isinstance(given, (list, tuple)) or len(given) != 2:
-        raise invalid("image_shape", reprlib.repr(given), "(height, width) or None")
-    for size in given:
-        whole("image_shape", size, 1)
-    height, width = int(given[0]), int(given[1])
-    if height * width != features:
-        raise invalid("image_shape", (height, width), f"a height and width of which the product is {features}")
-    return height, width
+    if later:  # not added to what has none: the SHA-256 is of the description as it is written
+        checked["regression"] = check_regression(given["regression"], given["loss"])
+        checked["input_kind"] = check_input_kind(given["input_kind"])
+    return checked
 
 
 MODEL = FileKind(

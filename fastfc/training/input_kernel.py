@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fastfc.kernels.plan import GROUP
+
 SAMPLED = 1024  # rows that are looked at
-GROUP = 4  # samples, or features, that the sparse kernel takes together
 MOST = 0.6  # share of terms up to which it is the faster one
 LEAST_FEATURES = 16
 

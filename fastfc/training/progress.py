@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from fastfc.results import EpochRecord
+from fastfc.results import EpochRecord, test_score
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
@@ -17,8 +16,9 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     parts = [f"epoch {record.epoch:{width}}/{epochs}", f"loss {record.loss:.4f}"]
     if record.test_loss is not None:
         parts.append(f"test loss {record.test_loss:.4f}")
-    if record.test_accuracy is not None:
-        parts.append(f"test accuracy {100 * record.test_accuracy:.2f} %")
+    score = test_score(record)
+    if score:
+        parts.append(f"test {score[0]} {score[1]}")
     parts.append(f"{record.seconds:.3f} s")
     return "  ".join(parts)
 

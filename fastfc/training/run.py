@@ -13,7 +13,7 @@ import numpy as np
 from fastfc.backend import load_backend
 from fastfc.data import Dataset
 from fastfc.errors import DivergenceError, invalid
-from fastfc.initializers import check_init, initialize
+from fastfc.initializers import initialize
 from fastfc.kernels.plan import Epoch
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult
@@ -23,7 +23,7 @@ from fastfc.training.interrupts import Interrupts
 from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot
 from fastfc.training.sampling import Sampling
 from fastfc.training.schedules import learning_rates
-from fastfc.validation import check_inputs, check_shifts, check_targets
+from fastfc.validation import check_init, check_inputs, check_shifts, check_targets, input_kind
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
@@ -78,7 +78,7 @@ class Run:
     ) -> None:
         dtype = np.dtype(settings.dtype)
         self.settings, self.rng = settings, np.random.default_rng(seed)
-        outputs = self._take(data, dtype)
+        outputs = self._take(data, dtype, network)
         self.model = self._make_model(data, backend, network, outputs)
         self.state = {"weights": self.model.weights, "biases": self.model.biases}
         self.batch_size = min(settings.batch_size or self.n, self.n)
@@ -97,16 +97,20 @@ class Run:
         self.checkpoints: Checkpoints | None = None
         self.first_epoch, self.count = 1, 1
 
-    def _take(self, data: Dataset, dtype: np.dtype) -> int:
+    def _take(self, data: Dataset, dtype: np.dtype, network: Network | None) -> int:
         """Check the data and keep it; gives the number of outputs."""
         loss = self.settings.loss
-        self.X = check_inputs(data.X, dtype)
+        trained_on = network.input_kind if network else None
+        self.X, kind = check_inputs(data.X, dtype, trained_on=trained_on), input_kind(data.X)
+        self.input_kind = trained_on if trained_on and kind == "float" else kind
         self.n, features = self.X.shape
         self.targets, outputs = check_targets(data.y, self.n, self.settings.outputs, loss, dtype)
+        self.regression = loss == "mse" and self.targets.ndim == 2
         self.test: tuple[Any, Any] | None = None
         if data.X_test is not None:
-            X_test = check_inputs(data.X_test, dtype, "X of test_data", features)
-            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, "y of test_data")
+            X_test = check_inputs(data.X_test, dtype, "X of test_data", features, self.input_kind)
+            what = "y of test_data"
+            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, what, self.regression)
             self.test = X_test, y_test
         return outputs
 
@@ -132,6 +136,8 @@ class Run:
             scale=scale if network is None or settings.scale is not None else network.scale,
             image_shape=data.image_shape,
             backend=backend,
+            regression=self.regression,
+            input_kind=self.input_kind,
         )
 
     def prepare(self, checkpoint: CheckpointPlan | None) -> None:
@@ -180,8 +186,9 @@ class Run:
         limits.begin()
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
             seconds, whole_epoch = self._epoch(epoch, listeners, limits)
-            self._take_parameters(self.trainer.state())
-            self._check_parameters(epoch)
+            state = self.trainer.state()
+            self._check_parameters(epoch, state)
+            self._take_parameters(state)
             if not whole_epoch:
                 return self._stop(limits)
             record = self._record(epoch, seconds)
@@ -248,16 +255,16 @@ class Run:
         size = self.batch_size
         return [float(self.losses[s * size : (s + 1) * size].mean(dtype=np.float64)) for s in range(start, stop)]
 
-    def _check_parameters(self, epoch: int) -> None:
+    def _check_parameters(self, epoch: int, state: dict[str, list[np.ndarray]]) -> None:
         """The last step may have ruined the weights though the losses, which are of before it, were finite."""
-        parameters = (*self.model.weights, *self.model.biases)
-        self.penalty = self._penalty()
+        parameters = (*state["weights"], *state["biases"])
+        self.penalty = self._penalty(state["weights"])
         if not all(np.isfinite(p).all() for p in parameters) or not math.isfinite(self.penalty):
             raise self._diverged("weights", "not finite", epoch)
 
-    def _penalty(self) -> float:
+    def _penalty(self, weights: list[np.ndarray]) -> float:
         with np.errstate(over="ignore"):
-            squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in self.model.weights)
+            squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)
         return self.settings.weight_decay / 2 * squares
 
     def _diverged(self, what: str, given: object, epoch: int) -> DivergenceError:
@@ -270,10 +277,11 @@ class Run:
         return float(self.rates[self._end(epoch) - 1])
 
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
-        test_loss = test_accuracy = None
+        test_loss = score = None
         if self.test is not None:
-            test_loss, test_accuracy = self.model._loss_and_accuracy(*self.test, self.threads)
+            test_loss, score = self.model._loss_and_score(*self.test, self.threads)
             if not math.isfinite(test_loss):
                 raise self._diverged("test loss", test_loss, epoch)
         loss = float(self.losses.mean(dtype=np.float64))
-        return EpochRecord(epoch, loss, self.penalty, test_loss, test_accuracy, self._last_rate(epoch), seconds)
+        accuracy, r2 = (None, score) if self.model.regression else (score, None)
+        return EpochRecord(epoch, loss, self.penalty, test_loss, accuracy, self._last_rate(epoch), seconds, r2)

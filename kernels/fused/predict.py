@@ -176,7 +176,9 @@ class Predictor:
         if threads == 1:
             run(0, 1, *fixed)
             return out
-        with ThreadPoolExecutor(threads) as pool:  # this thread only waits: it would keep its core from another
+        # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
+        # forked child, and leave threads behind that nobody asked for.
+        with ThreadPoolExecutor(threads) as pool:
             for started in [pool.submit(run, t, threads, *fixed) for t in range(threads)]:
                 started.result()
         return out
