@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -175,6 +176,7 @@ def test_ctrl_c_exits_with_130(
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_a_real_ctrl_c_leaves_a_model_that_loads(data: Path, tmp_path: Path) -> None:
+    import_module("matplotlib.font_manager")  # makes a list of fonts on a new machine, and says so if that takes 5 s
     arguments = ["train", "--data", str(data), "--out", str(tmp_path / "run"), *SMALL, "--epochs", "1000000"]
     command = [sys.executable, "-m", "fastfc", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
