@@ -39,6 +39,7 @@ from fastfc.validation import (
 PIXEL = 1 / 255
 UINT8 = np.dtype(np.uint8)
 SMALL = 1024  # samples up to which one thread predicts
+LARGEST_RATIO = 1e300  # of squared residuals to squared deviations: R² stays finite
 KEPT = 4  # predictors that wait for their next call: each may hold a copy of all parameters
 UNUSED: tuple[Any, ...] = (None, None, [], [], {})  # version of weights and biases, both, and predictors by their threads
 
@@ -138,13 +139,12 @@ class Network:
         self.image_shape = check_image_shape(image_shape, self.layers[0])
         whole("seed", seed, 0)
         check_init(init)
-        given: Any = weights, [np.zeros(size, self.dtype) for size in self.layers[1:]]
+        given: Any = weights, biases
         if weights is None:
-            given = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))
+            given = initialize(self.layers, init, self.dtype, np.random.default_rng(seed))[0], biases
+        if biases is None:
+            given = given[0], [np.zeros(size, self.dtype) for size in self.layers[1:]]
         self.weights, self.biases = given
-        if biases is not None:
-            given = biases
-            self.biases = given
 
     def __repr__(self) -> str:
         return f"Network(layers={list(self.layers)}, activations={list(self.activations)}, loss={self.loss!r}, dtype='{self.dtype}')"
@@ -332,11 +332,14 @@ class Network:
 
 
 def r2_score(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """R² of outputs (n, outputs), the mean over the columns, as `Network.score` says."""
+    """R² of outputs (n, outputs), the mean over the columns, as `Network.score` says; finite where the numbers are."""
     with np.errstate(all="ignore"):
-        residual = np.square(np.subtract(targets, outputs, dtype=np.float64)).sum(axis=0)
-        total = np.square(targets - targets.mean(axis=0, dtype=np.float64)).sum(axis=0)
-        scores = np.where((targets == targets[0]).all(axis=0), residual == 0, 1 - residual / total)
+        residuals = np.subtract(targets, outputs, dtype=np.float64)
+        deviations = targets - targets.mean(axis=0, dtype=np.float64)
+        largest = np.abs(deviations).max(axis=0)  # whose square may be too large or too small for a float
+        ratio = np.square(residuals / largest).sum(axis=0) / np.square(deviations / largest).sum(axis=0)
+        constant = (targets == targets[0]).all(axis=0)
+        scores = np.where(constant, (residuals == 0).all(axis=0), 1 - np.minimum(ratio, LARGEST_RATIO))
     return float(scores.mean())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import pickle
 from itertools import pairwise
@@ -22,28 +21,6 @@ FUNCTIONS = {
     "tanh": np.tanh,
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "identity": lambda z: z,
-}
-
-# Files of fastfc 0.1.0, by the number of outputs: mse, scale 0.5, weights 0, 1, ... of shape (2, outputs).
-OLD_FILES = {
-    1: (
-        "uAEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJmYXN0ZmMiOiJ7XCJmb3JtYXRcIjogXCJmYXN0ZmNcIiwgXCJ2ZXJzaW9uXCI6IFwi"
-        "MVwiLCBcInNoYTI1NlwiOiBcIjcyNzg3ZWYwYzNmYTQ5YTNkZWM5ZTdlNzM4ODU3MzBlNzg1MTJlMzYzNmI0ZjBkMWRiNWU2NjMz"
-        "ZmZjMWUyNTFcIiwgXCJsYXllcnNcIjogWzIsIDFdLCBcImFjdGl2YXRpb25zXCI6IFtdLCBcImxvc3NcIjogXCJtc2VcIiwgXCJv"
-        "dXRwdXRfYWN0aXZhdGlvblwiOiBcImlkZW50aXR5XCIsIFwic2NhbGVcIjogMC41LCBcImR0eXBlXCI6IFwiZmxvYXQzMlwiLCBc"
-        "ImltYWdlX3NoYXBlXCI6IG51bGx9In0sImJpYXNlcy4wIjp7ImR0eXBlIjoiRjMyIiwic2hhcGUiOlsxXSwiZGF0YV9vZmZzZXRz"
-        "IjpbMCw0XX0sIndlaWdodHMuMCI6eyJkdHlwZSI6IkYzMiIsInNoYXBlIjpbMiwxXSwiZGF0YV9vZmZzZXRzIjpbNCwxMl19fQAA"
-        "AAAAAAAAAACAPw=="
-    ),
-    2: (
-        "uAEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJmYXN0ZmMiOiJ7XCJmb3JtYXRcIjogXCJmYXN0ZmNcIiwgXCJ2ZXJzaW9uXCI6IFwi"
-        "MVwiLCBcInNoYTI1NlwiOiBcIjFlZjE0NDBmNmMzYWM2ZjUwZjcyYmMyYTY5MjM3NmMwZWE4NDZkNjU3YjlhMTg0MDJjM2QxZGYw"
-        "NjMwMGVhNzRcIiwgXCJsYXllcnNcIjogWzIsIDJdLCBcImFjdGl2YXRpb25zXCI6IFtdLCBcImxvc3NcIjogXCJtc2VcIiwgXCJv"
-        "dXRwdXRfYWN0aXZhdGlvblwiOiBcImlkZW50aXR5XCIsIFwic2NhbGVcIjogMC41LCBcImR0eXBlXCI6IFwiZmxvYXQzMlwiLCBc"
-        "ImltYWdlX3NoYXBlXCI6IG51bGx9In0sImJpYXNlcy4wIjp7ImR0eXBlIjoiRjMyIiwic2hhcGUiOlsyXSwiZGF0YV9vZmZzZXRz"
-        "IjpbMCw4XX0sIndlaWdodHMuMCI6eyJkdHlwZSI6IkYzMiIsInNoYXBlIjpbMiwyXSwiZGF0YV9vZmZzZXRzIjpbOCwyNF19fQAA"
-        "AAAAAAAAAAAAAAAAgD8AAABAAABAQA=="
-    ),
 }
 
 
@@ -110,59 +87,6 @@ def test_probabilities_and_labels_are_those_of_the_head(backend: str) -> None:
     out = expected_outputs(one, X)[:, 0]
     assert np.array_equal(one.predict(X), out > 0.5) and one.predict(X).dtype == np.int64
     assert one.score(X, y % 2) == ((out > 0.5) == y % 2).mean()
-
-
-def r2(y: np.ndarray, predicted: np.ndarray) -> float:
-    """As scikit-learn has it: the mean over outputs; where y is constant 1 if it is predicted, else 0."""
-    scores = []
-    for target, value in zip(y.reshape(len(y), -1).T, predicted.reshape(len(y), -1).T, strict=True):
-        residual = ((target - value) ** 2).sum()
-        spread = ((target - target.mean()) ** 2).sum()
-        scores.append(float(residual == 0) if np.ptp(target) == 0 else 1 - residual / spread)
-    return sum(scores) / len(scores)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_a_regression_gives_numbers_and_their_r2(backend: str, outputs: int) -> None:
-    network, (X, _) = net(20, 8, outputs, loss="mse", backend=backend), blobs(1100)
-    expected = expected_outputs(network, X)
-    assert network.regression
-    for n in (1100, 1):
-        predicted = network.predict(X[:n])
-        assert predicted.shape == ((n,) if outputs == 1 else (n, 3)) and predicted.dtype == "float64"
-        np.testing.assert_allclose(predicted, expected[:n, 0] if outputs == 1 else expected[:n], rtol=1e-12, atol=1e-14)
-    y = expected + np.random.default_rng(0).standard_normal(expected.shape)
-    loss, score = network.loss_and_accuracy(X, y)
-    assert loss == pytest.approx(np.square(expected - y).mean()) and score == network.score(X, y)
-    assert score == pytest.approx(r2(y, expected)) and 0 < score < 1
-    assert network.score(X, network.outputs(X)) == 1 and network.score(X, -y) < 0
-    whole = np.rint(10 * y).astype(np.int64)
-    given = whole[:, 0] if outputs == 1 else whole
-    assert network.score(X, given) == pytest.approx(r2(whole, expected))
-
-
-@pytest.mark.parametrize("value", [0.1, 7.0])
-def test_the_r2_of_constant_targets(value: float) -> None:
-    """0.1 cannot be summed without rounding."""
-    X = np.ones((30, 2))
-    network = Network([2, 2], loss="mse", weights=[np.zeros((2, 2))], biases=[[value, 3.0]], dtype="float64")
-    same, other = np.full(30, value), np.linspace(0, 1, 30)
-    assert network.score(X, np.c_[same, same]) == 0.5
-    assert network.score(X, np.c_[same, other]) == pytest.approx((1 + r2(other, np.full(30, 3.0))) / 2)
-
-
-@pytest.mark.parametrize(("outputs", "regression"), [(1, True), (2, False)])
-def test_a_file_of_version_0_1_0_can_be_read(outputs: int, regression: bool, tmp_path: Any) -> None:
-    """mse with one output was of numbers, with more of classes; what it was trained on is not in the file."""
-    (tmp_path / "m").write_bytes(base64.b64decode(OLD_FILES[outputs]))
-    network = fastfc.load(tmp_path / "m")
-    assert (network.layers, network.regression, network.input_kind) == ((2, outputs), regression, None)
-    x = np.array([[3, 4]])
-    assert network.outputs(x).tolist() == {1: [[4]], 2: [[8, 15]]}[outputs]
-    assert np.array_equal(network.outputs(x.astype(np.uint8)), network.outputs(x) / 2)
-    network.save(tmp_path / "new")
-    assert fastfc.load(tmp_path / "new").regression == regression
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import threading
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 import fastfc
@@ -231,91 +229,6 @@ def test_history_holds_what_each_epoch_was(backend: str) -> None:
     assert (last.test_loss, last.test_accuracy) == pytest.approx(r.model.loss_and_accuracy(X, Y))
     assert last.test_accuracy == r.test_accuracy > 0.9 and last.loss < records[0].loss
     assert 0 < sum(record.seconds for record in records) <= r.train_seconds <= took - r.compile_seconds <= took
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", ["int64", "float64"])
-def test_whole_numbers_are_learnt_as_numbers(backend: str, dtype: str) -> None:
-    """Prices of 50,000 to 90,000: not as many classes, and not an output each."""
-    prices = np.rint(70_000 + 20_000 * np.sin(X[:, 0])).astype(dtype)
-    assert prices.min() < 52_000 and prices.max() > 88_000
-    options: dict[str, Any] = {**SMALL, "hidden": (), "epochs": 100, "lr": 0.003, "backend": backend}
-    r = fastfc.train((X, prices), (X, prices), loss="mse", **options)
-    model = r.model
-    assert model.regression and model.layers == (20, 1)
-    predicted = model.predict(X)
-    assert predicted.shape == (100,) and predicted.dtype == "float64"
-    assert r.test_r2 == model.score(X, prices) == r.history[-1].test_r2 > 0.3
-    residual, spread = np.square(prices - predicted).sum(), np.square(prices - prices.mean()).sum()
-    assert r.test_r2 == pytest.approx(1 - residual / spread)
-    assert r.test_accuracy is None and r.to_dict()["test_r2"] == r.test_r2 and r.to_dict()["test_accuracy"] is None
-
-
-def test_with_mse_integers_are_classes_only_where_outputs_says_so() -> None:
-    options: dict[str, Any] = {**SMALL, "loss": "mse", "lr": 0.05, "backend": "numpy"}
-    classes = fastfc.train((X, Y), (X, Y), outputs=3, **options)
-    assert not classes.model.regression and classes.model.layers[-1] == 3 and classes.test_r2 is None
-    assert classes.test_accuracy == (classes.model.predict(X) == Y).mean()
-    one_hot = fastfc.train((X, np.eye(3)[Y]), (X, np.eye(3)[Y]), **options)
-    assert one_hot.model.regression and digest(one_hot.model) == digest(classes.model)
-    assert one_hot.model.predict(X).shape == (100, 3) and one_hot.test_accuracy is None
-    again = fastfc.train((X, Y), network=one_hot.model, epochs=1, backend="numpy")  # the targets decide
-    assert not again.model.regression
-    for y in (Y, Y[:, None]):
-        with pytest.raises(fastfc.InvalidArgument, match=r"^y of test_data: given 1 targets a sample, expected 3"):
-            fastfc.train((X, np.eye(3)[Y]), (X, y), **options)
-
-
-@pytest.mark.parametrize("loss", ["softmax_ce", "sigmoid_bce"])
-def test_more_classes_than_samples_have_to_be_asked_for(loss: str) -> None:
-    y = 900 * Y
-    message = "^y: given label 1800 in 100 samples, expected no more classes than samples, or `outputs` to say how many;"
-    with pytest.raises(fastfc.InvalidArgument, match=message):
-        fastfc.train((X, y), loss=loss, **SMALL)
-    assert fastfc.train((X, y), loss=loss, outputs=1801, **SMALL).model.layers[-1] == 1801
-
-
-def flat_images() -> tuple[Any, Any]:
-    X, y = images()
-    return X.reshape(len(X), -1), y
-
-
-@pytest.mark.parametrize("form", ["array", "CSR"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_model_trained_on_uint8_refuses_other_integers(backend: str, form: str, tmp_path: Any) -> None:
-    """They would not be scaled: the same pixels would give other outputs, unnoticed."""
-    flat, y = flat_images()
-    make: Callable[[Any], Any] = csr_array if form == "CSR" else np.asarray
-    pixels, numbers, scaled = make(flat), make(flat.astype(np.int64)), make(flat / 255)
-    trained, options = fastfc.train((pixels, y), backend=backend, **SMALL).model, {**SMALL, "backend": backend}
-    trained.save(tmp_path / "m")
-    message = r"^X: given an array of (int64|bool), expected uint8, as trained on, or floats that are scaled alike$"
-    for model in (trained, fastfc.load(tmp_path / "m"), copy.copy(trained)):
-        assert model.input_kind == "uint8"
-        np.testing.assert_allclose(model.outputs(scaled), model.outputs(pixels), rtol=1e-12)
-        for call in (model.predict, model.predict_proba, model.outputs, lambda X, m=model: m.score(X, y[: X.shape[0]])):
-            for x in (numbers, numbers[:1], make(flat > 0)):
-                with pytest.raises(fastfc.InvalidType, match=message):
-                    call(x)
-    for data, test in (((pixels, y), (numbers, y)), ((numbers, y), (pixels, y))):
-        with pytest.raises(fastfc.InvalidType, match=r"^X of test_data: given an array of "):
-            fastfc.train(data, test, **options)
-    with pytest.raises(fastfc.InvalidType, match=r"^X: given an array of int64, expected uint8"):
-        fastfc.train((numbers, y), network=trained, epochs=1)
-    assert fastfc.train((scaled, y), network=trained, epochs=1).model.input_kind == "uint8"
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_integers_that_are_no_pixels_are_taken_as_they_are(backend: str) -> None:
-    table, y = (10 * X).astype(np.int64), Y
-    r = fastfc.train((table, y), (table.astype(np.int16), y), backend=backend, lr=0.01, **SMALL)
-    floats = fastfc.train((table.astype(float), y), backend=backend, lr=0.01, **SMALL)
-    assert digest(r.model) == digest(floats.model)
-    assert np.array_equal(r.model.outputs(table), r.model.outputs(table.astype(float)))
-    for x in (table, table[:1]):
-        with pytest.raises(fastfc.InvalidType, match=r"^X: given an array of uint8, which is scaled, expected integers of"):
-            r.model.predict(np.abs(x).astype(np.uint8))
-    assert len(floats.model.predict(np.abs(table).astype(np.uint8))) == 100
 
 
 def test_without_test_data_there_is_no_accuracy() -> None:
