@@ -24,7 +24,9 @@ State = dict[str, Any]
 exact = pytest.mark.promise(5)
 
 
-def make_state(layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", kept: tuple[str, ...] = ("velocity",)) -> State:
+def make_state(
+    layers: tuple[int, ...] = (5, 3, 2), dtype: str = "float32", kept: tuple[str, ...] = ("velocity",)
+) -> State:
     rng = np.random.default_rng(7)
     weights = [rng.standard_normal(shape).astype(dtype) for shape in pairwise(layers)]
     biases = [rng.standard_normal(size).astype(dtype) for size in layers[1:]]

@@ -12,8 +12,9 @@ from fastfc.settings import Settings
 class Sampling:
     """Draws from `rng`: the same samples, order and shifts for the same generator, whatever the backend.
 
-    With the setting `top_loss_fraction`, only that share of the n samples is trained on after the first epoch: those whose
-    loss was the largest when it was last computed (Jiang et al. 2019, Accelerating deep learning by focusing on the biggest losers).
+    With the setting `top_loss_fraction`, only that share of the n samples is trained on after the first epoch:
+    those whose loss was the largest when it was last computed (Jiang et al. 2019, Accelerating deep learning by focusing on
+    the biggest losers).
     With `augment`, an image goes through all shifts before one comes again; each image begins at another.
 
     later   number of samples of an epoch after the first
