@@ -17,13 +17,13 @@ from fastfc.backend import load_backend
 from fastfc.data import Dataset, load_data
 from fastfc.errors import DivergenceError, InvalidType, invalid
 from fastfc.machine.blas import blas_threads
+from fastfc.machine.interrupts import Interrupts, deferred_interrupts
 from fastfc.machine.threads import check_threads
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult, json_settings
 from fastfc.settings import Settings, SettingsDict
 from fastfc.training.initializers import check_init, initialize
 from fastfc.training.input_kernel import background_of, choose_input_kernel
-from fastfc.training.interrupts import Interrupts, deferred_interrupts
 from fastfc.training.sampling import Sampling
 from fastfc.training.schedules import learning_rates
 from fastfc.validation import check_inputs, check_shifts, check_targets, number, one_of, whole

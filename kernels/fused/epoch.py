@@ -183,7 +183,8 @@ class Trainer:
         """Steps `start` to `stop` of an epoch.
 
         order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rates (steps,) learning rates;
-        sample_losses (n,), in that order, is written.
+        sample_losses (n,), in that order, is written. No step (start == stop) compiles what is not compiled yet, in the
+        calling thread, where Ctrl-C is heard.
         """
         self.counter[0] = 0
         arguments: tuple[Any, ...] = (
@@ -197,7 +198,7 @@ class Trainer:
             start,
             stop,
         )
-        if self.threads == 1:
+        if self.threads == 1 or start == stop:
             self.kernel(0, *arguments)
             return
         started: list[Future[None]] = []
