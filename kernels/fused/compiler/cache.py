@@ -20,6 +20,8 @@ CHECKSUM = hashlib.sha256().digest_size
 class _Locator(_CacheLocator):
     """Tells Numba that kernels live in `cache_folder`, which is renamed with every change of any source."""
 
+    _py_file = __file__  # where Numba's warning about a kernel that cannot be kept points to
+
     @classmethod
     def from_function(cls, py_func, py_file):
         return cls()
