@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastfc.data import Dataset, load_data
     from fastfc.errors import (
+        CompilationWarning,
         DataError,
         DivergenceError,
         DownloadError,
@@ -34,6 +35,7 @@ _HOMES = {
     "fastfc.reports.compare": ("Comparison", "compare"),
     "fastfc.data": ("Dataset", "load_data"),
     "fastfc.errors": (
+        "CompilationWarning",
         "DataError",
         "DivergenceError",
         "DownloadError",
@@ -51,6 +53,7 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "CompilationWarning",
     "DataError",
     "Dataset",
     "DivergenceError",

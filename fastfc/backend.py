@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import Any
 
+from fastfc.machine.forks import hold_while_forking
+from fastfc.machine.interrupts import deferred_interrupts
 from fastfc.validation import one_of
 
 BACKENDS = {"numba": "fastfc.kernels.fused", "numpy": "fastfc.kernels.reference"}
 
+_importing = threading.RLock()
+hold_while_forking(_importing)  # Python's own lock of a module that another thread imports stays locked in a child
+
 
 def load_backend(name: str) -> tuple[Any, Any]:
-    """The classes (Trainer, Predictor) of a backend, which is imported only now."""
+    """The classes (Trainer, Predictor) of a backend, which is imported only now; Ctrl-C waits for that second."""
     one_of("backend", name, tuple(BACKENDS))
     package = BACKENDS[name]
-    return importlib.import_module(f"{package}.epoch").Trainer, importlib.import_module(f"{package}.predict").Predictor
-
-
+    with deferred_interrupts() as interrupts, _importing:  # Numba, once imported in part, cannot be imported again
+        epoch, predict = (importlib.import_module(f"{package}.{module}") for module in ("epoch", "predict"))
+    interrupts.check()
+    return epoch.Trainer, predict.Predictor

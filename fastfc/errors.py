@@ -31,6 +31,10 @@ class DivergenceError(FastFCError, ArithmeticError):
     """Training produced a loss that is not finite."""
 
 
+class CompilationWarning(RuntimeWarning):
+    """Kernels compile as they should, but not as fast as they could: for long, or anew in every process."""
+
+
 def invalid(what: str, given: object, expected: str) -> InvalidArgument:
     """The one form of message that every bad argument gets."""
     return InvalidArgument(f"{what}: given {given}, expected {expected}")

@@ -13,13 +13,13 @@ from fastfc.backend import load_backend
 from fastfc.data import Dataset, load_data
 from fastfc.errors import InvalidType, invalid
 from fastfc.machine.blas import blas_threads
+from fastfc.machine.interrupts import deferred_interrupts
 from fastfc.machine.terminal import announce
 from fastfc.machine.threads import check_threads
 from fastfc.network import Network
 from fastfc.renamed import old_keywords
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.settings import Settings, SettingsDict
-from fastfc.training.interrupts import deferred_interrupts
 from fastfc.training.progress import Progress
 from fastfc.training.resume import CheckpointPlan
 from fastfc.training.run import Limits, Listeners, OnSteps, Run

@@ -24,7 +24,7 @@ class Sgd(NamedTuple):
     decay: float
 
 
-def sgd(w, state, gradient, rule):
+def sgd(w: Any, state: Any, gradient: Any, rule: Any) -> Any:
     return w - rule.rate * (gradient + rule.decay * w), state
 
 
@@ -39,7 +39,7 @@ class Momentum(NamedTuple):
     through: float
 
 
-def momentum(w, state, gradient, rule):
+def momentum(w: Any, state: Any, gradient: Any, rule: Any) -> Any:
     g = gradient + rule.decay * w
     v = rule.keep * state[0] + rule.fresh * g
     return w - rule.rate * (rule.direct * g + rule.through * v), (v,)
@@ -49,19 +49,19 @@ class Accumulate(NamedTuple):
     """No step: the "parameters" are a gradient, to which that of further samples is added."""
 
 
-def accumulate(w, state, gradient, rule):
+def accumulate(w: Any, state: Any, gradient: Any, rule: Any) -> Any:
     return w + gradient, state
 
 
-def _stays_without_decay(rule):
+def _stays_without_decay(rule: Any) -> bool:
     return rule.decay == 0
 
 
-def _never_stays(rule):
+def _never_stays(rule: Any) -> bool:
     return False
 
 
-def _always_stays(rule):
+def _always_stays(rule: Any) -> bool:
     return True
 
 
@@ -80,7 +80,7 @@ WEIGHTS, BIASES = range(2)  # what has factors of its own
 class Optimizer:
     """A kind, and the numbers of its rule that are the same in every step (all but the rate)."""
 
-    kind: type
+    kind: Any
     numbers: tuple[tuple[str, float], ...]
 
     @property

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import platform
 import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
 import fastfc
-from fastfc.kernels.fused.compiler import jit
+from fastfc.errors import CompilationWarning
+from fastfc.kernels.fused.compiler import cache, guard, jit
+from fastfc.kernels.fused.compiler import folder as folder_module
+from fastfc.kernels.fused.compiler.folder import DAY, cache_folder
 from tests.promises import Cases
 from tests.small import python, without_privileges
 
@@ -31,12 +38,12 @@ ROOT = getattr(os, "getuid", lambda: 1)() == 0
 # A kernel that compiles in a moment; prints whether it was in the cache, and where that is.
 TINY = """
 import sys
-from fastfc.kernels.fused.compiler import jit
+from fastfc.kernels.fused.compiler import folder, jit
 def double(x):
     return 2 * x
 kernel = jit.kernel(double)
 assert kernel(21) == 42
-print(sum(kernel.stats.cache_hits.values()), jit.cache_folder())
+print(sum(kernel.stats.cache_hits.values()), folder.cache_folder())
 """
 
 
@@ -55,16 +62,17 @@ def hits(argument: Any = 21) -> int:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """FASTFC_CACHE_DIR, which does not exist yet."""
     monkeypatch.setenv("FASTFC_CACHE_DIR", str(tmp_path / "cache"))
-    jit.cache_folder.cache_clear()
+    monkeypatch.setattr(guard, "_told", set())
+    cache_folder.cache_clear()
     yield tmp_path / "cache"
     monkeypatch.undo()
-    jit.cache_folder.cache_clear()
+    cache_folder.cache_clear()
 
 
 def folder() -> Path:
     """That of this very source."""
-    jit.cache_folder.cache_clear()
-    found = jit.cache_folder()
+    cache_folder.cache_clear()
+    found = cache_folder()
     assert found is not None
     return found
 
@@ -96,8 +104,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a byte too many": lambda content: content + b"\0",
     "one bit": lambda content: content[:1000] + bytes([content[1000] ^ 4]) + content[1001:],
     "zeros": lambda content: bytes(len(content)),
-    "no pickle": lambda content: jit.hashlib.sha256(b"no pickle").digest() + b"no pickle",
-    "another pickle": lambda content: jit.hashlib.sha256(b"I1\n.").digest() + b"I1\n.",
+    "of another folder": lambda content: hashlib.sha256(content[32:]).digest() + content[32:],
+    "no pickle": lambda content: hashlib.sha256(b"no pickle").digest() + b"no pickle",
+    "another pickle": lambda content: hashlib.sha256(b"I1\n.").digest() + b"I1\n.",
 }
 
 
@@ -121,13 +130,13 @@ def test_a_cache_that_goes_away_is_no_matter(root: Path, where: str) -> None:
 @pytest.mark.parametrize("place", ["{}/file", "{}/file/below", "/dev/null/x"])
 def test_a_place_that_is_no_folder(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr(jit.os.environ, "get", lambda name: place.format(tmp_path))
-    jit.cache_folder.cache_clear()
+    monkeypatch.setattr(os.environ, "get", lambda name: place.format(tmp_path))
+    cache_folder.cache_clear()
     try:
-        assert jit.cache_folder() is None and hits() == 0 and hits() == 0
+        assert cache_folder() is None and hits() == 0 and hits() == 0
     finally:
         monkeypatch.undo()
-        jit.cache_folder.cache_clear()
+        cache_folder.cache_clear()
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -136,42 +145,108 @@ def test_a_folder_that_others_could_write_is_not_trusted(root: Path) -> None:
     hits()
     mine = folder()
     mine.chmod(0o777)
-    jit.cache_folder.cache_clear()
-    assert jit.cache_folder() is None and hits() == 0
+    cache_folder.cache_clear()
+    assert cache_folder() is None and hits() == 0
     mine.chmod(0o755)
     assert folder() == mine and stat.S_IMODE(mine.stat().st_mode) == 0o700 and hits() == 1
     elsewhere = root / "elsewhere"
     mine.rename(elsewhere)
     mine.symlink_to(elsewhere)
-    jit.cache_folder.cache_clear()
-    assert jit.cache_folder() is None
+    cache_folder.cache_clear()
+    assert cache_folder() is None
 
 
 @posix
 @pytest.mark.skipif(not ROOT, reason="only root can give files away")
 def test_a_folder_of_someone_else_is_not_trusted(root: Path) -> None:
     os.chown(folder(), 12345, -1)
-    jit.cache_folder.cache_clear()
-    assert jit.cache_folder() is None and hits() == 0
+    cache_folder.cache_clear()
+    assert cache_folder() is None and hits() == 0
 
 
 def test_a_full_disk_leaves_nothing_behind(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(jit.os, "replace", full)
-        assert hits() == 0
+    with (
+        monkeypatch.context() as patch,
+        pytest.warns(CompilationWarning, match="cannot be kept.*No space left") as told,
+    ):
+        patch.setattr(os, "replace", full)
+        assert hits() == 0 and hits() == 0
+    assert len(told) == 1
     assert list(folder().iterdir()) == [] and [hits(), hits()] == [0, 1]
+
+
+def test_what_fails_in_every_process_is_told_once(root: Path) -> None:
+    """A file that is ours and whole, and yet cannot be loaded: as when Numba's own pickles have changed."""
+    hits()
+    (file,) = folder().iterdir()
+    payload = pickle.dumps(1)
+    file.write_bytes(cache._checksum(file, payload) + payload)
+    with pytest.warns(
+        CompilationWarning, match=r"^compiled kernels cannot be loaded in .* compiles anew: TypeError"
+    ) as told:
+        assert hits() == 0
+        file.write_bytes(cache._checksum(file, payload) + payload)
+        assert hits() == 0
+    assert len(told) == 1 and hits() == 1
+
+
+def aged(path: Path, days: float) -> Path:
+    """The same folder, last used so many days ago."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    then = time.time() - days * DAY
+    os.utime(path, (then, then))
+    return path
+
+
+@posix
+def test_folders_out_of_use_are_removed(root: Path, tmp_path: Path) -> None:
+    mine, elsewhere = folder(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("mine")
+    old, young = (root / f"kernels-{digit * 16}" for digit in "0a")
+    for path in (old, young):
+        path.mkdir(mode=0o700)
+        (path / "kernel.nbc").write_bytes(b"code")
+        (path / "link").symlink_to(elsewhere)
+    others = [root / "kernels-mine", root / f"kernels-{'g' * 16}", root / f"datasets-{'0' * 16}"]
+    writable, link = root / f"kernels-{'1' * 16}", root / f"kernels-{'2' * 16}"
+    for path in (*others, writable):
+        aged(path, 99)
+    writable.chmod(0o770)
+    link.symlink_to(elsewhere)
+    then = time.time() - 99 * DAY
+    os.utime(link, (then, then), follow_symlinks=False)
+    file = root / f"kernels-{'3' * 16}"
+    file.write_text("mine")
+    os.utime(file, (then, then))
+    aged(old, 31)
+    aged(young, 29)
+
+    assert folder() == mine and old.is_dir()  # looked at once a day
+    aged(mine, 40)
+    assert folder() == mine and time.time() - mine.stat().st_mtime < DAY
+    assert set(root.iterdir()) == {mine, young, *others, writable, link, file}
+    assert [path.name for path in elsewhere.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+def test_old_folders_of_someone_else_stay(root: Path) -> None:
+    mine, other = folder(), aged(root / f"kernels-{'0' * 16}", 99)
+    os.chown(other, 12345, -1)
+    aged(mine, 2)
+    assert folder() == mine and other.is_dir()
 
 
 def test_another_source_or_python_has_another_folder(root: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """A caller that was compiled with a callee inside must not outlive a change of it, in whichever file that is."""
     tree = tmp_path / "kernels"
-    shutil.copytree(Path(jit.__file__).parents[1], tree)
-    monkeypatch.setattr(jit, "__file__", str(tree / "fused" / "jit.py"))
+    shutil.copytree(Path(jit.__file__).parents[2], tree)
+    monkeypatch.setattr(folder_module, "__file__", str(tree / "fused" / "compiler" / "folder.py"))
     found = [folder()]
-    for change in ("plan.py", "fused/dense.py", "reference/momentum.py"):
+    for change in ("plan.py", "fused/dense.py", "reference/optimizers.py"):
         with (tree / change).open("a") as file:
             file.write("\n")
         found.append(folder())
@@ -230,7 +305,7 @@ def test_installed_where_nothing_can_be_written(tmp_path: Path) -> None:
     home.mkdir()
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(fastfc.__file__).parent, site / "fastfc", ignore=without)
-    shutil.copytree(Path(jit.__file__).parents[1], site / "fastfc" / "kernels", ignore=without)
+    shutil.copytree(Path(jit.__file__).parents[2], site / "fastfc" / "kernels", ignore=without)
     for folder in (site, *(path for path in site.rglob("*") if path.is_dir())):
         folder.chmod(0o555)
     code = f"import fastfc\nassert fastfc.__file__.startswith({str(site)!r})\n{TINY}"
@@ -246,7 +321,7 @@ import numpy as np, fastfc
 network = fastfc.Network([20, 8, 3], dtype="float64", seed=2)
 X = np.random.default_rng(0).random((1, 20))
 assert network.predict(X)[0] == int(np.maximum(X @ network.weights[0], 0).dot(network.weights[1]).argmax())
-from fastfc.kernels.fused.compiler.jit import cache_folder
+from fastfc.kernels.fused.compiler.folder import cache_folder
 print(cache_folder())
 """
 
@@ -286,7 +361,7 @@ print(digest(r.model), r.train_seconds < r.compile_seconds / 2)
 
 def test_files_damaged_by_chance(root: Path, cases: Cases) -> None:
     """Cut at a random place or with a random byte changed: never a wrong answer, and never a crash."""
-    random = jit.np.random.default_rng(0)
+    random = np.random.default_rng(0)
     hits()
     (file,) = folder().iterdir()
     good = file.read_bytes()
@@ -295,4 +370,4 @@ def test_files_damaged_by_chance(root: Path, cases: Cases) -> None:
         changed = bytes([good[place] ^ int(random.integers(1, 256))])
         file.write_bytes(good[:place] if k % 2 else good[:place] + changed + good[place + 1 :])
         assert hits() == 0
-        assert file.read_bytes()[:32] == jit.hashlib.sha256(file.read_bytes()[32:]).digest()
+        assert hits() == 1

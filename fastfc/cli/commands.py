@@ -144,7 +144,8 @@ def compare(options: argparse.Namespace) -> None:
 
 def info(options: argparse.Namespace) -> None:
     from fastfc.data.dataset import default_data
-    from fastfc.kernels.fused.compiler.jit import cache_folder
+    from fastfc.kernels.fused.compiler.folder import cache_folder
+    from fastfc.kernels.fused.compiler.jit import why_not_kept
     from fastfc.machine import info as machine
     from fastfc.machine.threads import available_threads
 
@@ -155,7 +156,7 @@ def info(options: argparse.Namespace) -> None:
     rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
     rows["threads"] = f"{available_threads()} unless --threads says otherwise"
     rows["data"] = default_data()
-    rows["cache"] = str(cache_folder() or "none: no folder can be written, so that each process compiles anew")
+    rows["cache"] = f"none: {why_not_kept()}" if why_not_kept() else str(cache_folder())
     for name, text in rows.items():
         print(wrapped(text, f"{name:10}", 10 * " "))
 
@@ -165,15 +166,15 @@ def warmup(options: argparse.Namespace) -> None:
     import numpy as np
 
     import fastfc
-    from fastfc.kernels.fused.compiler.jit import cache_folder
+    from fastfc.kernels.fused.compiler.folder import cache_folder
+    from fastfc.kernels.fused.compiler.jit import why_not_kept
     from fastfc.settings import DTYPES
 
     data = np.zeros((4, 32), np.uint8), np.arange(4) % 2
     seconds = 0.0
     for dtype in DTYPES:
         seconds += fastfc.train(data, data, hidden=(4,), epochs=1, dtype=dtype).compile_seconds
-    folder = cache_folder()
-    kept = f"kept in {folder}" if folder else "but not kept: no folder can be written"
+    kept = f"but not kept: {why_not_kept()}" if why_not_kept() else f"kept in {cache_folder()}"
     print(wrapped(f"kernels ready in {seconds:.1f} s, {kept}"))
 
 

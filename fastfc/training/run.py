@@ -15,11 +15,11 @@ from fastfc.data import Dataset
 from fastfc.errors import DivergenceError, invalid
 from fastfc.initializers import initialize
 from fastfc.kernels.plan import Epoch
+from fastfc.machine.interrupts import Interrupts
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.settings import Settings
 from fastfc.training.input_kernel import background_of, choose_input_kernel
-from fastfc.training.interrupts import Interrupts
 from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot
 from fastfc.training.sampling import Sampling
 from fastfc.training.schedules import learning_rates

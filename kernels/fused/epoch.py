@@ -131,7 +131,10 @@ class Trainer:
         self.pool = ThreadPoolExecutor(self.threads)
 
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
-        """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update."""
+        """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update.
+
+        No step (start == stop) compiles what is not compiled yet, in the calling thread, where Ctrl-C is heard.
+        """
         self._call(self.kernel, epoch, start, stop)
 
     def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
@@ -163,7 +166,7 @@ class Trainer:
         self.counter[0] = 0
         order, shifts, rules, losses = epoch
         schedule, span = Schedule(self.kind, rules, self.factors), Span(order, shifts, losses, start, stop, is_held)
-        fixed = self.model, self.problem, schedule, span
+        fixed: tuple[Any, ...] = (self.model, self.problem, schedule, span)
         if self.threads == 1 or start == stop:
             kernel(Team(0, 1, self.counter), *fixed)
             return
@@ -212,7 +215,8 @@ def _memory(
     features, outputs, size = plan.layers[0], plan.layers[-1], 2 * chunk * plan.layers[0]
     padded, widest, ones = arena.layout[0, PADDED], arena.layout[:, PADDED].max(), max(chunk, features)
     counts = (size * (not is_sparse), chunk * outputs, widest, ones, HALVES * chunk * padded, threads * widest)
-    places = Places(*[arena.place(int(count)) for count in counts], np.array(arena.work))
+    offsets: list[Any] = [arena.place(int(count)) for count in counts]
+    places = Places(*offsets, np.array(arena.work))
     arena.allocate()
     arena.memory[places.ones : places.ones + ones] = 1
     codes = arena.memory[places.inputs :][:size] if codes_dtype is None else aligned(size, codes_dtype)

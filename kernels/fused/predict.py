@@ -172,7 +172,7 @@ class Predictor:
             self.work_places,
             self.arena.thread_memory,
         )
-        fixed = self.arena.model(), task, out
+        fixed: tuple[Any, ...] = (self.arena.model(), task, out)
         if threads == 1:
             run(0, 1, *fixed)
             return out

@@ -1,4 +1,4 @@
-"""Ctrl-C while compiled code runs."""
+"""Ctrl-C while compiled code runs, and while Python must not be stopped just anywhere."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ class Interrupts:
     def note(self, number: int, frame: object) -> None:
         self.came = True
         if self.at_once:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if there was a Ctrl-C."""
+        if self.came:
             raise KeyboardInterrupt
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:

@@ -1,0 +1,71 @@
+"""The folder of compiled kernels: private to the user and to this very source, and removed when it is long out of use."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+import platformdirs
+
+DAY = 86400
+KEPT = 30 * DAY  # after its last use
+NAME = re.compile(r"kernels-[0-9a-f]{16}")
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept, private to the user and to this very source and Python; None where that cannot be."""
+    digest = hashlib.sha256(f"{sys.version} {numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
+    for path in sorted(Path(__file__).parents[2].rglob("*.py")):
+        digest.update(path.read_bytes())
+    try:
+        chosen = os.environ.get("FASTFC_CACHE_DIR")
+        root = Path(chosen or platformdirs.user_cache_dir("fastfc", appauthor=False)).expanduser().absolute()
+        folder = root / f"kernels-{digest.hexdigest()[:16]}"
+        for path in (root, folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _claim(folder)
+        tempfile.TemporaryFile(dir=folder).close()
+        _mark_use(folder)
+    except (OSError, RuntimeError):
+        return None
+    return folder
+
+
+def _claim(folder: Path) -> None:
+    """Let nobody else look into the folder; PermissionError if others could have put files there, which would be run."""
+    if not _is_private(folder):
+        raise PermissionError(f"{folder} is not private")
+    if hasattr(os, "getuid") and folder.lstat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _is_private(folder: Path) -> bool:
+    """A folder, not a link to one, of the user's, where nobody else can write."""
+    status = folder.lstat()
+    own = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+    return stat.S_ISDIR(status.st_mode) and own
+
+
+def _mark_use(folder: Path) -> None:
+    """Once a day: the folder's time is that of its last use, and others whose last use is long ago are removed."""
+    now = time.time()
+    if now - folder.lstat().st_mtime < DAY:
+        return
+    os.utime(folder)
+    for other in folder.parent.iterdir():
+        with contextlib.suppress(OSError):
+            if NAME.fullmatch(other.name) and now - other.lstat().st_mtime > KEPT and _is_private(other):
+                shutil.rmtree(other, ignore_errors=True)
