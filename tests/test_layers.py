@@ -109,3 +109,39 @@ def late():
     ]  # fmt: skip
     with pytest.raises(AssertionError, match="beyond: in no layer"):
         upward({"beyond": {"errors"}}, order)
+
+
+# Whose arguments are keywords that a user chooses among.
+PUBLIC = {"train.train", "network.Network.__init__", "reports.reproduce.reproduce"}
+MOST_ARGUMENTS = 8
+
+
+def arguments_of(source: str) -> dict[str, int]:
+    """How many arguments each function takes, but for self and for intrinsics, whose body is emitted."""
+    counts = {}
+
+    def visit(node: ast.AST, path: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            name = f"{path}.{child.name}" if isinstance(child, (ast.FunctionDef, ast.ClassDef)) else path
+            if isinstance(child, ast.FunctionDef) and not any("intrinsic" in ast.dump(d) for d in child.decorator_list):
+                given = [a.arg for a in (*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs)]
+                counts[name] = len([a for a in given if a not in ("self", "cls")])
+            visit(child, name)
+
+    visit(ast.parse(source), "")
+    return counts
+
+
+def test_no_function_takes_many_arguments() -> None:
+    long = {
+        module + name: count
+        for module, path in modules().items()
+        for name, count in arguments_of(path.read_text(encoding="utf-8")).items()
+        if count > MOST_ARGUMENTS
+    }
+    assert set(long) == PUBLIC, long
+
+
+def test_arguments_are_counted() -> None:
+    source = "class A:\n  def f(self, a, /, b, *, c): pass\n@intrinsic\ndef g(a, b): pass\ndef h(a):\n  def i(): pass"
+    assert arguments_of(source) == {".A.f": 3, ".h": 1, ".h.i": 0}

@@ -215,8 +215,8 @@ def _memory(
     features, outputs, size = plan.layers[0], plan.layers[-1], 2 * chunk * plan.layers[0]
     padded, widest, ones = arena.layout[0, PADDED], arena.layout[:, PADDED].max(), max(chunk, features)
     counts = (size * (not is_sparse), chunk * outputs, widest, ones, HALVES * chunk * padded, threads * widest)
-    offsets: list[Any] = [arena.place(int(count)) for count in counts]
-    places = Places(*offsets, np.array(arena.work))
+    offsets: list[Any] = [*(arena.place(int(count)) for count in counts), np.array(arena.work)]
+    places = Places(*offsets)
     arena.allocate()
     arena.memory[places.ones : places.ones + ones] = 1
     codes = arena.memory[places.inputs :][:size] if codes_dtype is None else aligned(size, codes_dtype)
