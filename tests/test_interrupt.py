@@ -21,9 +21,10 @@ import pytest
 import fastfc
 from fastfc.errors import DivergenceError
 from tests.promises import HANGS, Cases
-from tests.small import BACKENDS, SMALL, blobs, python
+from tests.small import BACKENDS, BUSY, SMALL, blobs, digest, python
 
 X, Y = blobs(200)
+COMPILED = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 LONG: dict[str, Any] = {**SMALL, "epochs": 100_000, "lr": 0.01, "schedule": "constant"}
 
 # Trains for ever, as often as it is told; says when it has begun, and after Ctrl-C what it has. An epoch takes seconds.
@@ -134,34 +135,71 @@ def test_nothing_is_said_of_an_interruption_that_is_known(how: str, capfd: pytes
     assert capfd.readouterr().err == ""
 
 
-# Presses Ctrl-C when the fifth of the kernels' functions begins to compile, with nothing in the cache.
-COMPILING = """
-import signal, threading
+# Compiles from nothing. Each number of helpers that begin to compile is followed by Ctrl-C, then trains to the end.
+COMPILES = """
+import os, signal, sys, threading
 from numba.core import event
 import fastfc
-from tests.small import SMALL, blobs
+from tests.small import BUSY, blobs, digest
 
-class Press(event.Listener):
-    begun = 0
+class Helpers(event.Listener):
+    left = 0
     def on_start(self, event):
-        self.begun += 1
-        if self.begun == 5:
-            signal.raise_signal(signal.SIGINT)
+        begun.set()
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
     def on_end(self, event):
         pass
 
-event.register("numba:compile", Press())
-try:
-    print(fastfc.train(blobs(), **SMALL))
-except KeyboardInterrupt:
-    print(threading.active_count(), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+def train():
+    return fastfc.train(blobs(), blobs(), threads=2, **BUSY)
+
+def press_after(helpers):
+    listener.left = helpers
+    try:
+        train()
+    except KeyboardInterrupt:
+        from fastfc.kernels.fused import epoch
+        print(len(epoch.run.overloads), threading.active_count(), flush=True)
+
+begun, listener = threading.Event(), Helpers()
+event.register("numba:compile", listener)
+press_after(2)
+press_after(20)
+begun.clear()
+other = threading.Thread(target=train)
+other.start()
+begun.wait()
+press_after(10)
+other.join()
+print(digest(train().model), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
-def test_ctrl_c_before_training_raises(tmp_path: Path) -> None:
-    """Compiling takes seconds, and there is no model yet."""
-    assert python(COMPILING, FASTFC_CACHE_DIR=str(tmp_path)) == "1 True\n"
+@COMPILED
+def test_ctrl_c_while_kernels_compile(tmp_path: Path) -> None:
+    """Back before the kernel is compiled, also when another thread compiles it; the next training begins where it was."""
+    found = python(COMPILES, FASTFC_CACHE_DIR=str(tmp_path), timeout=600).splitlines()
+    expected = digest(fastfc.train(blobs(), blobs(), threads=2, **BUSY).model)
+    assert found == ["0 1", "0 1", "0 2", f"{expected} True"]
+    assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".nbc"}
+
+
+@COMPILED
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_ctrl_c_while_the_command_compiles(seconds: float, tmp_path: Path) -> None:
+    """From when the folder of kernels is there, which is while they are imported."""
+    command = [sys.executable, "-W", "error", "-m", "fastfc", "warmup"]
+    environment = {**os.environ, "FASTFC_CACHE_DIR": str(tmp_path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, "fastfc: interrupted\n")
+    assert all(file.suffix == ".nbc" for file in tmp_path.rglob("*") if file.is_file())
 
 
 def test_someone_elses_handler_is_left_alone() -> None:

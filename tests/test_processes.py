@@ -7,6 +7,7 @@ import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,69 @@ def test_limits_of_blas_are_lifted_in_a_forked_child(cases: Cases) -> None:
         stop.set()
         thread.join()
     assert found == [(before, 1)] * 2 and children == {before} == {blas_now()}
+
+
+# Forks while another thread imports Numba, compiles the very kernels that the child needs, and compiles something else.
+# A child that hangs is ended by SIGALRM.
+FORKS = """
+import os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork of a process with threads: that is the test
+import fastfc
+from fastfc.backend import load_backend
+from tests.small import SMALL, blobs, digest
+
+def train():
+    print(digest(fastfc.train(blobs(), blobs(), **SMALL).model), flush=True)
+
+def compile_another():
+    import numba
+    numba.njit(lambda x: x + 1)(1)
+
+def compile_others():
+    while not stop:
+        compile_another()
+
+def compile_and_train():
+    compile_another()
+    train()
+
+def fork(work, *arguments):
+    child = os.fork()
+    if not child:
+        signal.alarm(300)
+        work(*arguments)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+
+def until_compiling():
+    from fastfc.kernels.fused.compiler import guard
+    while guard._compiling.acquire(blocking=False):
+        guard._compiling.release()
+        time.sleep(0.001)
+
+stop, thread = [], threading.Thread(target=train)
+thread.start()
+while "numba.core" not in sys.modules:
+    time.sleep(0.001)
+fork(load_backend, "numba")
+until_compiling()
+fork(train)
+thread.join()
+thread = threading.Thread(target=compile_others)
+thread.start()
+for _ in range({}):
+    fork(compile_and_train)
+stop.append(True)
+thread.join()
+"""
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="no fork here")
+def test_forks_while_another_thread_compiles(tmp_path: Path, cases: Cases) -> None:
+    forks = cases(5, 50)
+    found = python(FORKS.format(forks), FASTFC_CACHE_DIR=str(tmp_path), timeout=1200).split()
+    assert found == [digest(fastfc.train(blobs(), blobs(), **SMALL).model)] * (forks + 2)
 
 
 def job(task: tuple[str, int]) -> tuple[str, bytes]:
