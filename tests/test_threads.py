@@ -15,7 +15,7 @@ import pytest
 
 import fastfc
 from fastfc import Network
-from fastfc.kernels.fused.predict import BLOCK, telling_features
+from fastfc.kernels.fused.predict import BLOCK, choose_sort_features
 from fastfc.machine.threads import available_threads
 from tests.promises import HANGS, Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
@@ -68,7 +68,7 @@ def test_samples_that_are_brought_together_go_back_to_their_places(
 ) -> None:
     model, rng = Network([40, 9, 3]), np.random.default_rng(0)
     X = (rng.integers(1, 256, (BLOCK + 300, 40)) * (rng.random((BLOCK + 300, 40)) < 0.3)).astype(dtype)
-    assert len(telling_features(X[:64])) > 5
+    assert len(choose_sort_features(X[:64])) > 5
     expected = np.concatenate([model.outputs(X[i : i + 50]) for i in range(0, len(X), 50)])  # too few for that
     monkeypatch.setattr("fastfc.network.available_threads", lambda: threads)
     assert np.array_equal(model.outputs(X), expected)
