@@ -24,7 +24,7 @@ class Sgd(NamedTuple):
     decay: float
 
 
-def sgd(w: Any, state: Any, gradient: Any, rule: Any) -> Any:
+def sgd(w, state, gradient, rule):
     return w - rule.rate * (gradient + rule.decay * w), state
 
 
@@ -39,7 +39,7 @@ class Momentum(NamedTuple):
     through: float
 
 
-def momentum(w: Any, state: Any, gradient: Any, rule: Any) -> Any:
+def momentum(w, state, gradient, rule):
     g = gradient + rule.decay * w
     v = rule.keep * state[0] + rule.fresh * g
     return w - rule.rate * (rule.direct * g + rule.through * v), (v,)
@@ -49,19 +49,19 @@ class Accumulate(NamedTuple):
     """No step: the "parameters" are a gradient, to which that of further samples is added."""
 
 
-def accumulate(w: Any, state: Any, gradient: Any, rule: Any) -> Any:
+def accumulate(w, state, gradient, rule):
     return w + gradient, state
 
 
-def _stays_without_decay(rule: Any) -> bool:
+def _stays_without_decay(rule):
     return rule.decay == 0
 
 
-def _never_stays(rule: Any) -> bool:
+def _never_stays(rule):
     return False
 
 
-def _always_stays(rule: Any) -> bool:
+def _always_stays(rule):
     return True
 
 
