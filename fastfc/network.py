@@ -16,7 +16,6 @@ import numpy.typing as npt
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
 from fastfc.initializers import initialize
-from fastfc.kernels.optimizers import of_momentum
 from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads, check_threads
@@ -159,7 +158,7 @@ class Network:
                 ACTIVATIONS[self.output_activation] if self.loss == "mse" else IDENTITY,
             ),
             loss=LOSSES[self.loss],
-            optimizer=of_momentum(s.momentum_kind, s.momentum, s.weight_decay),
+            optimizer=s.make_optimizer(),
             smoothing=s.label_smoothing,
             mean=s.grad_reduction == "mean",
             batch_size=batch_size,

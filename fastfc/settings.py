@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
-from fastfc.kernels import plan
+from fastfc.kernels import optimizers, plan
 from fastfc.renamed import old_fields
 from fastfc.validation import number, one_of, sizes, whole
 
 ACTIVATIONS = tuple(plan.ACTIVATIONS)
 LOSSES = tuple(plan.LOSSES)
+OPTIMIZERS = {  # learning rate and weight decay where none are given: those of PyTorch, but for sgd
+    "sgd": (0.15, 1e-4),
+    "adam": (1e-3, 0.0),
+    "adamw": (1e-3, 1e-2),
+    "rmsprop": (1e-2, 0.0),
+    "adagrad": (1e-2, 0.0),
+}
 MOMENTUM_KINDS = ("none", "ema", "heavy_ball", "nesterov")
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 REDUCTIONS = ("mean", "sum")
@@ -35,11 +42,16 @@ class SettingsDict(TypedDict, total=False):
     outputs: int | None
     init: Init
     optimizer: str
-    lr: float
+    lr: float | None
+    betas: tuple[float, float]
+    epsilon: float
+    rho: float
+    layer_rates: Sequence[float]
+    bias_rate: float
     momentum: float
     momentum_kind: str
     schedule: Schedule
-    weight_decay: float
+    weight_decay: float | None
     label_smoothing: float
     grad_reduction: str
     batch_size: int | None
@@ -64,11 +76,18 @@ class Settings:
     outputs           number of outputs; None takes it from the targets, which are numbers with mse. With mse and more than
                       one, integers (n,) are classes
     init              "he" N(0, 2/fan_in), "glorot" U(±sqrt(6/(fan_in + fan_out))), ("normal", sigma), ("uniform", a)
-    lr                learning rate, times what `schedule` gives
-    momentum          b in: ema v = (1-b)g + bv; heavy_ball and nesterov v = g + bv
+    optimizer         sgd, adam, adamw (decoupled decay), rmsprop, adagrad; `fastfc.kernels.optimizers` has their formulas and sources
+    lr                learning rate, times what `schedule` gives; None: what is usual for the optimiser, in OPTIMIZERS
+    betas, epsilon    of adam and adamw: shares of the averages of the gradient and of its square that are kept each step; epsilon
+                      also of rmsprop and adagrad
+    rho               of rmsprop: share of the average of the squared gradient that is kept each step
+    layer_rates       factors of the learning rate, one for each layer of weights, or () for 1
+    bias_rate         factor of the learning rate of the biases
+    momentum          of sgd: b in: ema v = (1-b)g + bv; heavy_ball and nesterov v = g + bv
     schedule          "constant", "step" (x 0.1 after 1/2 and 3/4 of the steps), "cosine", "one_cycle", or
                       a callable (step, steps) -> factor
-    weight_decay      lambda of the penalty lambda/2 * sum(w²), on weights, not on biases
+    weight_decay      lambda of the penalty lambda/2 * sum(w²), on weights, not on biases; with adamw the share of the weights that goes
+                      each step, times the learning rate; None: what is usual for the optimiser, in OPTIMIZERS
     label_smoothing   e: targets become (1-e) * target + e / classes (sigmoid_bce: e / 2)
     grad_reduction    "mean" or "sum" over the batch
     batch_size        samples a step; None takes the whole set
@@ -88,11 +107,16 @@ class Settings:
     outputs: int | None = None
     init: Init = "he"
     optimizer: str = "sgd"
-    lr: float = 0.15
+    lr: Any = None  # a float once made, as is weight_decay
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    rho: float = 0.99
+    layer_rates: tuple[float, ...] = ()
+    bias_rate: float = 1.0
     momentum: float = 0.9
     momentum_kind: str = "nesterov"
     schedule: Schedule = "one_cycle"
-    weight_decay: float = 1e-4
+    weight_decay: Any = None
     label_smoothing: float = 0.0
     grad_reduction: str = "mean"
     batch_size: int | None = 128
@@ -111,7 +135,11 @@ class Settings:
         for name in self.names():
             object.__setattr__(self, name, _plain(getattr(self, name)))
         self._check_names()
+        lr, decay = OPTIMIZERS[self.optimizer]
+        object.__setattr__(self, "lr", lr if self.lr is None else self.lr)
+        object.__setattr__(self, "weight_decay", decay if self.weight_decay is None else self.weight_decay)
         self._check_numbers()
+        self._check_optimizer()
 
     def _check_names(self) -> None:
         if not isinstance(self.activation, (str, tuple)):
@@ -132,7 +160,7 @@ class Settings:
                 repr(self.output_activation),
                 f"'identity' with loss {self.loss!r}, which has its own",
             )
-        one_of("optimizer", self.optimizer, ("sgd",))
+        one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
         one_of("momentum_kind", self.momentum_kind, MOMENTUM_KINDS)
         if not callable(self.schedule):
             one_of("schedule", self.schedule, SCHEDULES)
@@ -159,6 +187,34 @@ class Settings:
             number("top_loss_fraction", self.top_loss_fraction, above=0, below=1)
         if not isinstance(self.shuffle, bool):
             raise InvalidType(f"shuffle: given {self.shuffle!r}, expected True or False")
+
+    def _check_optimizer(self) -> None:
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise InvalidType(f"betas: given {self.betas!r}, expected two numbers")
+        for beta in self.betas:
+            number("betas", beta, at_least=0, below=1)
+        number("epsilon", self.epsilon, above=0)
+        number("rho", self.rho, at_least=0, below=1)
+        number("bias_rate", self.bias_rate, at_least=0)
+        if not isinstance(self.layer_rates, tuple):
+            raise InvalidType(f"layer_rates: given {self.layer_rates!r}, expected a number for each layer of weights")
+        for rate in self.layer_rates:
+            number("layer_rates", rate, at_least=0)
+        if self.layer_rates and len(self.layer_rates) != len(self.hidden) + 1:
+            raise invalid("layer_rates", f"{len(self.layer_rates)} numbers", f"{len(self.hidden) + 1}, one a layer")
+
+    def make_optimizer(self) -> optimizers.Optimizer:
+        """As the kernels take it."""
+        decay, epsilon = self.weight_decay, self.epsilon
+        if self.optimizer in ("adam", "adamw"):
+            made = optimizers.of_adam(*self.betas, epsilon, decay, decoupled=self.optimizer == "adamw")
+        elif self.optimizer == "rmsprop":
+            made = optimizers.of_squares(self.rho, 1 - self.rho, epsilon, decay)
+        elif self.optimizer == "adagrad":
+            made = optimizers.of_squares(1.0, 1.0, epsilon, decay)
+        else:
+            made = optimizers.of_momentum(self.momentum_kind, self.momentum, decay)
+        return replace(made, rate_factors=self.layer_rates, bias_factor=self.bias_rate)
 
     @property
     def activations(self) -> tuple[str, ...]:

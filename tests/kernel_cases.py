@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.optimizers import STATES, Accumulate, Optimizer, of_momentum
+from fastfc.kernels.optimizers import STATES, Accumulate, Optimizer, of_adam, of_momentum, of_squares
 from fastfc.kernels.plan import ACTIVATIONS
 
 Arguments = dict[str, Any]
@@ -102,7 +102,7 @@ class Draw:
         return OPTIMIZERS[name].kind(*rules[0])
 
     def state(self, name: str, *shape: int) -> np.ndarray:
-        return self.normal(len(STATES[OPTIMIZERS[name].kind]), *shape)
+        return abs(self.normal(len(STATES[OPTIMIZERS[name].kind]), *shape))  # averages of squares are not negative
 
 
 def _activate(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
@@ -211,6 +211,8 @@ def _sparse_update(
 MATRICES = ("weights", "bias", "out", "delta", "gradient", "state")
 OPTIMIZERS = {
     **{kind: of_momentum(kind, 0.9, 0.01) for kind in ("none", "ema", "heavy_ball", "nesterov")},
+    "adamw": of_adam(0.9, 0.99, 1e-3, 0.01, decoupled=True),
+    "rmsprop": of_squares(0.9, 0.1, 1e-3, 0.01),
     "accumulate": Optimizer(Accumulate, ()),
 }
 CODES = ("uint8", "float")

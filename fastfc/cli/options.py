@@ -24,6 +24,11 @@ def sizes(text: str) -> tuple[int, ...]:
     return () if text == "none" else tuple(int(part) for part in text.split(","))
 
 
+def shares(text: str) -> tuple[float, ...]:
+    """'0.9,0.999' -> (0.9, 0.999)"""
+    return tuple(float(part) for part in text.split(","))
+
+
 def names(text: str) -> str | tuple[str, ...]:
     """'relu' -> 'relu'; 'tanh,relu' -> ('tanh', 'relu')"""
     parts = tuple(part.strip() for part in text.split(","))
@@ -64,8 +69,13 @@ OPTIONS = {
     "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse"),
     "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the targets, which are numbers with mse"),
     "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
-    "optimizer": Option(str, "NAME", "sgd"),
+    "optimizer": Option(str, "NAME", ", ".join(settings.OPTIMIZERS)),
     "lr": Option(float, "RATE", "learning rate, times what the schedule gives"),
+    "betas": Option(shares, "B1,B2", "shares of adam's averages that are kept each step"),
+    "epsilon": Option(float, "E", "added to the root of averages of squares: adam, adamw, rmsprop, adagrad"),
+    "rho": Option(float, "R", "share of the average of squares that is kept each step: rmsprop"),
+    "layer_rates": Option(shares, "F,F,...", "factors of the learning rate, one for each layer of weights"),
+    "bias_rate": Option(float, "F", "factor of the learning rate of the biases"),
     "momentum": Option(float, "B", "share of the velocity that is kept each step"),
     "momentum_kind": Option(str, "NAME", ", ".join(settings.MOMENTUM_KINDS)),
     "schedule": Option(str, "NAME", ", ".join(settings.SCHEDULES)),
@@ -84,6 +94,8 @@ OPTIONS = {
     "input_kernel": Option(str, "NAME", "kernel of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
 }
 WORDS_FOR_NONE = {
+    "lr": "by optimizer",
+    "weight_decay": "by optimizer",
     "outputs": "auto",
     "batch_size": "all",
     "augment": "none",
@@ -130,4 +142,4 @@ def _written(name: str, default: Any) -> str:
         return WORDS_FOR_NONE[name]
     if isinstance(default, bool):
         return "yes" if default else "no"
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return ",".join(map(str, default)) or "all 1" if isinstance(default, tuple) else str(default)

@@ -265,7 +265,7 @@ class Run:
     def _penalty(self, weights: list[np.ndarray]) -> float:
         with np.errstate(over="ignore"):
             squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)
-        return self.settings.weight_decay / 2 * squares
+        return 0.0 if self.settings.optimizer == "adamw" else self.settings.weight_decay / 2 * squares
 
     def _diverged(self, what: str, given: object, epoch: int) -> DivergenceError:
         return DivergenceError(

@@ -31,7 +31,9 @@ from fastfc.kernels.optimizers import WEIGHTS, Sgd
 
 def fits(plan, lanes, is_sparse, background):
     """Whether a training can take this way."""
-    is_plain = plan.optimizer.kind is Sgd and dict(plan.optimizer.numbers)["decay"] == 0 and plan.batch_size == 1
+    optimizer = plan.optimizer
+    is_plain = optimizer.kind is Sgd and dict(optimizer.numbers)["decay"] == 0 and plan.batch_size == 1
+    is_plain = is_plain and not optimizer.rate_factors and optimizer.bias_factor == 1
     narrow = max(plan.layers[1:]) <= WIDEST * lanes
     return is_plain and narrow and is_sparse and background == 0 and not plan.keeps_gradient
 
