@@ -229,22 +229,21 @@ def test_a_pool_of_four(method: str, cases: Cases) -> None:
         assert [future.result(HANGS) for future in futures] == expected and mine == expected[0]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_joblib_with_four_jobs(backend: str, cases: Cases) -> None:
-    """Trainings; and predictions by a network that is sent to them, from data that joblib maps from a file."""
+def test_joblib_with_four_jobs(cases: Cases) -> None:
+    """Trainings; and predictions by networks that are sent to them, from data that joblib maps from a file."""
     import joblib
     from joblib.externals.loky import get_reusable_executor
 
-    seeds, (X, _) = range(cases(4, 40)), blobs(10_000)
-    network = Network([20, 64, 3], dtype="float64", backend=backend)
+    tasks, (X, _) = [(backend, seed) for backend in BACKENDS for seed in range(cases(4, 40))], blobs(10_000)
+    networks = [Network([20, 64, 3], dtype="float64", backend=backend, seed=seed) for backend, seed in tasks]
     try:
         with joblib.Parallel(n_jobs=4, timeout=HANGS, max_nbytes=1_000_000) as pool:
-            trained = pool(joblib.delayed(work)(backend, seed) for seed in seeds)
-            predicted = pool(joblib.delayed(network.predict)(X) for _ in seeds)
+            trained = pool(joblib.delayed(work)(*task) for task in tasks)
+            predicted = pool(joblib.delayed(network.predict)(X) for network in networks)
     finally:
         get_reusable_executor().shutdown(wait=True)
-    assert trained == [work(backend, seed) for seed in seeds]
-    assert all(labels.tobytes() == network.predict(X).tobytes() for labels in predicted)
+    assert trained == [work(*task) for task in tasks]
+    assert [labels.tobytes() for labels in predicted] == [network.predict(X).tobytes() for network in networks]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
