@@ -17,7 +17,7 @@ from fastfc import Network
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads
 from tests.promises import HANGS, Cases
-from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, python
+from tests.small import BACKENDS, BUSY, ONLINE, SMALL, blas_now, blobs, digest, images, python
 
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
 pytestmark = [
@@ -158,10 +158,10 @@ import os, signal, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork of a process with threads: that is the test
 import fastfc
 from fastfc.backend import load_backend
-from tests.small import SMALL, blobs, digest
+from tests.small import ONLINE, digest, images
 
 def train():
-    print(digest(fastfc.train(blobs(), blobs(), **SMALL).model), flush=True)
+    print(digest(fastfc.train(images(), **ONLINE).model), flush=True)
 
 def compile_another():
     import numba
@@ -211,7 +211,7 @@ thread.join()
 def test_forks_while_another_thread_compiles(tmp_path: Path, cases: Cases) -> None:
     forks = cases(5, 50)
     found = python(FORKS.format(forks), FASTFC_CACHE_DIR=str(tmp_path), timeout=1200).split()
-    assert found == [digest(fastfc.train(blobs(), blobs(), **SMALL).model)] * (forks + 2)
+    assert found == [digest(fastfc.train(images(), **ONLINE).model)] * (forks + 2)
 
 
 def job(task: tuple[str, int]) -> tuple[str, bytes]:

@@ -360,6 +360,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
         reproduce(["000"], data=data, out=tmp_path / "file")
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_drawn_mnist_digits_are_read_as_well_as_the_originals(mnist_dir: Path) -> None:
     (run,) = reproduce(["003-own-image"], data=load_data(mnist_dir), epochs=10, threads=1, drawings=100)
