@@ -19,6 +19,10 @@ from fastfc.network import Network
 ROOT = Path(__file__).parents[1]
 BACKENDS = ("numpy", "numba")
 SMALL: dict[str, Any] = {"hidden": (8,), "batch_size": 32, "epochs": 2, "dtype": "float64"}
+# Of which the kernels compile soonest, with uint8 that is mostly 0.
+ONLINE: dict[str, Any] = {
+    "hidden": (8,), "batch_size": 1, "epochs": 2, "momentum_kind": "none", "weight_decay": 0.0, "input_kernel": "sparse",
+}  # fmt: skip
 # Enough work in a step that several threads are used.
 BUSY: dict[str, Any] = {"hidden": (64, 40), "batch_size": 96, "epochs": 2, "dtype": "float64", "momentum": 0.8}
 # A network as model files and checkpoints describe it.

@@ -162,6 +162,8 @@ def press_after(helpers):
     except KeyboardInterrupt:
         from fastfc.kernels.fused import epoch
         print(len(epoch.run.overloads), threading.active_count(), flush=True)
+    else:
+        sys.exit("not interrupted")
 
 begun, listener = threading.Event(), Helpers()
 event.register("numba:compile", listener)

@@ -59,10 +59,15 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+# How kernels are compiled has to do with the process; what they compute has not.
+ALLOWED = {"compiler": {"fastfc.errors", "fastfc.machine", "fastfc.machine.interrupts", "fastfc.machine.forks"}}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(KERNELS).as_posix())
 def test_kernels_import_nothing_of_fastfc_but_kernels(path: Path) -> None:
     own = [name for name in imports(path) if name.split(".")[0] == "fastfc"]
-    assert [name for name in own if not name.startswith("fastfc.kernels.")] == []
+    outside = {name.rpartition(".")[0] for name in own if not name.startswith("fastfc.kernels.")}
+    assert outside <= ALLOWED.get(path.parent.name, set())
     other = {"reference": "fused", "fused": "reference"}.get(path.parent.name)
     assert [name for name in own if name.startswith(f"fastfc.kernels.{other}")] == []
 
@@ -74,7 +79,7 @@ def test_the_reference_is_numpy_alone(name: str) -> None:
 
 
 def test_numba_compiles_through_one_module() -> None:
-    """njit, jit and their kin are named in fused/jit.py only."""
+    """njit, jit and their kin are named in fused/compiler/jit.py only."""
     compilers = {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "jitclass", "prange", "set_num_threads"}
     naming = set()
     for path in SOURCES:
@@ -83,7 +88,7 @@ def test_numba_compiles_through_one_module() -> None:
         names |= {module.rpartition(".")[2] for module in imports(path)}
         if names & compilers:
             naming.add(path.relative_to(KERNELS).as_posix())
-    assert naming == {"fused/jit.py"}
+    assert naming == {"fused/compiler/jit.py"}
 
 
 def test_the_numpy_backend_never_imports_numba() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import fastfc
 from fastfc.kernels.fused.compiler import jit
-from tests.small import ROOT, SMALL, blobs, digest, python
+from tests.small import ONLINE, ROOT, digest, images, python
 
 pytestmark = [pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")]
 
@@ -39,8 +39,8 @@ PREDICTS = """
 """
 TRAINS = """
     import fastfc
-    from tests.small import SMALL, blobs, digest
-    print(digest(fastfc.train(blobs(), **SMALL).model))
+    from tests.small import ONLINE, digest, images
+    print(digest(fastfc.train(images(), **ONLINE).model))
 """
 
 
@@ -61,7 +61,7 @@ def test_an_unknown_numba_is_told_once(what: str) -> None:
 def test_an_unknown_numba_trains_to_the_same_bits(tmp_path: Path) -> None:
     code = PROGRAM.format(UNKNOWN["name in the lowering"], TRAINS)
     found = python(code, FASTFC_CACHE_DIR=str(tmp_path), timeout=1200).splitlines()
-    assert found[0] == digest(fastfc.train(blobs(), **SMALL).model) and len(found) == 3
+    assert found[0] == digest(fastfc.train(images(), **ONLINE).model) and len(found) == 3
     assert not list(tmp_path.iterdir())
 
 

@@ -17,7 +17,7 @@ from fastfc import Network
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads
 from tests.promises import HANGS, Cases
-from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, python
+from tests.small import BACKENDS, BUSY, ONLINE, SMALL, blas_now, blobs, digest, images, python
 
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
 pytestmark = [
@@ -158,10 +158,10 @@ import os, signal, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork of a process with threads: that is the test
 import fastfc
 from fastfc.backend import load_backend
-from tests.small import SMALL, blobs, digest
+from tests.small import ONLINE, digest, images
 
 def train():
-    print(digest(fastfc.train(blobs(), blobs(), **SMALL).model), flush=True)
+    print(digest(fastfc.train(images(), **ONLINE).model), flush=True)
 
 def compile_another():
     import numba
@@ -211,7 +211,7 @@ thread.join()
 def test_forks_while_another_thread_compiles(tmp_path: Path, cases: Cases) -> None:
     forks = cases(5, 50)
     found = python(FORKS.format(forks), FASTFC_CACHE_DIR=str(tmp_path), timeout=1200).split()
-    assert found == [digest(fastfc.train(blobs(), blobs(), **SMALL).model)] * (forks + 2)
+    assert found == [digest(fastfc.train(images(), **ONLINE).model)] * (forks + 2)
 
 
 def job(task: tuple[str, int]) -> tuple[str, bytes]:
@@ -229,22 +229,21 @@ def test_a_pool_of_four(method: str, cases: Cases) -> None:
         assert [future.result(HANGS) for future in futures] == expected and mine == expected[0]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_joblib_with_four_jobs(backend: str, cases: Cases) -> None:
-    """Trainings; and predictions by a network that is sent to them, from data that joblib maps from a file."""
+def test_joblib_with_four_jobs(cases: Cases) -> None:
+    """Trainings; and predictions by networks that are sent to them, from data that joblib maps from a file."""
     import joblib
     from joblib.externals.loky import get_reusable_executor
 
-    seeds, (X, _) = range(cases(4, 40)), blobs(10_000)
-    network = Network([20, 64, 3], dtype="float64", backend=backend)
+    tasks, (X, _) = [(backend, seed) for backend in BACKENDS for seed in range(cases(4, 40))], blobs(10_000)
+    networks = [Network([20, 64, 3], dtype="float64", backend=backend, seed=seed) for backend, seed in tasks]
     try:
         with joblib.Parallel(n_jobs=4, timeout=HANGS, max_nbytes=1_000_000) as pool:
-            trained = pool(joblib.delayed(work)(backend, seed) for seed in seeds)
-            predicted = pool(joblib.delayed(network.predict)(X) for _ in seeds)
+            trained = pool(joblib.delayed(work)(*task) for task in tasks)
+            predicted = pool(joblib.delayed(network.predict)(X) for network in networks)
     finally:
         get_reusable_executor().shutdown(wait=True)
-    assert trained == [work(backend, seed) for seed in seeds]
-    assert all(labels.tobytes() == network.predict(X).tobytes() for labels in predicted)
+    assert trained == [work(*task) for task in tasks]
+    assert [labels.tobytes() for labels in predicted] == [network.predict(X).tobytes() for network in networks]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

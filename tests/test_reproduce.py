@@ -139,10 +139,10 @@ def test_the_time_of_001_is_that_of_all_samples(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_own_images_are_read_about_as_well_as_the_originals() -> None:
-    (run,) = reproduce(["003-own-image"], data=strokes(), epochs=20, backend="numpy", drawings=60)
+    (run,) = reproduce(["003-own-image"], data=strokes(), epochs=20, backend="numpy", drawings=30)
     own = run.own_images
     assert own is not None
-    assert own.pixels.shape == (60, 784) and own.pixels.dtype == np.uint8
+    assert own.pixels.shape == (30, 784) and own.pixels.dtype == np.uint8
     assert own.accuracy_before == 1
     assert own.accuracy_after == (run.result.model.predict(own.pixels) == own.labels).mean() > 0.8
     assert len(np.unique(own.labels)) == 10
@@ -360,9 +360,10 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
         reproduce(["000"], data=data, out=tmp_path / "file")
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_drawn_mnist_digits_are_read_as_well_as_the_originals(mnist_dir: Path) -> None:
-    (run,) = reproduce(["003-own-image"], data=load_data(mnist_dir), epochs=10, threads=1)
+    (run,) = reproduce(["003-own-image"], data=load_data(mnist_dir), epochs=10, threads=1, drawings=100)
     assert run.own_images is not None
-    assert len(run.own_images.labels) == 500
-    assert run.own_images.accuracy_after >= run.own_images.accuracy_before - 0.02
+    assert len(run.own_images.labels) == 100
+    assert run.own_images.accuracy_after >= run.own_images.accuracy_before - 0.05

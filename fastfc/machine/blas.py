@@ -14,16 +14,16 @@ class _BlasLimits:
 
     Calls that want different numbers may nest, and overlap in several Python threads: the newest that is still there
     has its way, and with the last one gone the number is again what it was before the first. In a forked child none is
-    there.
+    there. No fork happens while a number is being set: OpenBLAS would be left locked in the child.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.libraries: list[Any] | None = None  # looked for once, under the lock: it takes 2 ms
         self.inside: list[list[int]] = []
         self.before: list[int] = []  # of each library; empty while no limit is in force
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._lift)
+            os.register_at_fork(before=self.lock.acquire, after_in_parent=self.lock.release, after_in_child=self._lift)
 
     def enter(self, entry: list[int]) -> None:
         """Limit the threads to entry[0]."""
@@ -46,9 +46,10 @@ class _BlasLimits:
                 self._restore()
 
     def _lift(self) -> None:
-        """In a forked child: whoever held the lock, or set a limit, does not exist here."""
-        self.lock, self.inside = threading.Lock(), []
+        """In a forked child: whoever set a limit does not exist here."""
+        self.inside = []
         self._restore()
+        self.lock.release()
 
     def _restore(self) -> None:
         if self.before:

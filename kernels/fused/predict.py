@@ -176,6 +176,7 @@ class Predictor:
         if threads == 1:
             run(0, 1, *fixed)
             return out
+        run(0, 1, self.arena.model(), task._replace(order=task.order[:0]), out)  # compiled here, where Ctrl-C is heard
         # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
         # forked child, and leave threads behind that nobody asked for.
         with ThreadPoolExecutor(threads) as pool:

@@ -38,7 +38,9 @@ def cache_folder() -> Path | None:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _claim(folder)
         tempfile.TemporaryFile(dir=folder).close()
-        _mark_use(folder)
+        if time.time() - folder.lstat().st_mtime > DAY:
+            os.utime(folder)
+        _remove_unused(root)
     except (OSError, RuntimeError):
         return None
     return folder
@@ -59,13 +61,9 @@ def _is_private(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and own
 
 
-def _mark_use(folder: Path) -> None:
-    """Once a day: the folder's time is that of its last use, and others whose last use is long ago are removed."""
-    now = time.time()
-    if now - folder.lstat().st_mtime < DAY:
-        return
-    os.utime(folder)
-    for other in folder.parent.iterdir():
+def _remove_unused(root: Path) -> None:
+    """Remove kernels of other versions: the time of a folder is that of its last use, give or take a day."""
+    for path in root.iterdir():
         with contextlib.suppress(OSError):
-            if NAME.fullmatch(other.name) and now - other.lstat().st_mtime > KEPT and _is_private(other):
-                shutil.rmtree(other, ignore_errors=True)
+            if NAME.fullmatch(path.name) and time.time() - path.lstat().st_mtime > KEPT and _is_private(path):
+                shutil.rmtree(path, ignore_errors=True)
