@@ -161,7 +161,7 @@ from fastfc.backend import load_backend
 from tests.small import ONLINE, digest, images
 
 def train():
-    print(digest(fastfc.train(images(), **ONLINE).model), flush=True)
+    os.write(1, (digest(fastfc.train(images(), **ONLINE).model) + "\\n").encode())  # in one piece, beside others
 
 def compile_another():
     import numba
