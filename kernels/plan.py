@@ -21,11 +21,13 @@ LOWEST = -3e38  # a float of either width that is still finite
 
 class Epoch(NamedTuple):
     """What an epoch trains on: order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rules (steps, numbers)
-    of the optimiser; losses (n,), in that order, which are written."""
+    of the optimiser; scale (n,) of the gradient of each sample's loss, in that order, see `Plan.scales`; losses (n,), in that
+    order, which are written."""
 
     order: np.ndarray
     shifts: np.ndarray
     rules: np.ndarray
+    scale: np.ndarray
     losses: np.ndarray
 
 
@@ -58,6 +60,18 @@ class Plan:
     image_shape: tuple[int, int] | None
     background: float = 0.0
     keeps_gradient: bool = False
+
+    def scales(self, n: int, weights: np.ndarray | None = None) -> np.ndarray:
+        """(n,) what the gradients of the losses of n samples, one batch after the other, are multiplied by.
+
+        Each sample counts as its weight (n,), by default 1: over the sum of the batch's weights where the gradient is their
+        mean. A batch whose weights are all 0 has no gradient.
+        """
+        each, starts = np.ones(n) if weights is None else weights, np.arange(0, n, self.batch_size)
+        if not self.mean or not n:
+            return each.astype(self.dtype)
+        totals = np.add.reduceat(each, starts)
+        return (each / np.where(totals == 0, 1, totals).repeat(np.diff([*starts, n]))).astype(self.dtype)
 
     def off_and_on(self) -> tuple[float, float]:
         """What label smoothing makes of the targets 0 and 1."""

@@ -240,7 +240,7 @@ def test_more_elements_than_31_bits_count(tmp_path: Path, backend: str) -> None:
             trainer = load_backend(backend)[0](plan, x, labels, state, 1, kernel)
             losses = np.zeros(64)
             rules = plan.optimizer.rules(np.full(2, 0.1))
-            trainer.run(Epoch(places, np.zeros((0, 2), np.int8), rules, losses), 0, 2)
+            trainer.run(Epoch(places, np.zeros((0, 2), np.int8), rules, plan.scales(64), losses), 0, 2)
             found.append((losses.tobytes(), [w.tobytes() for w in trainer.state()["weights"]]))
     assert found[0] == found[2] and found[1] == found[3]
 

@@ -130,11 +130,15 @@ def _with(**changed: Any) -> Callable[..., reference.Trainer]:
 
 def _with_rules(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., reference.Trainer]:
     """With other numbers of the optimiser, (steps, numbers)."""
+    return _changed(lambda epoch: epoch._replace(rules=change(epoch.rules)))
+
+
+def _changed(change: Callable[[Epoch], Epoch]) -> Callable[..., reference.Trainer]:
 
     def make(*arguments: Any) -> reference.Trainer:
         trainer = reference.Trainer(*arguments)
         run = trainer.run
-        trainer.run = lambda epoch, *steps: run(epoch._replace(rules=change(epoch.rules)), *steps)  # type: ignore[method-assign]
+        trainer.run = lambda epoch, *steps: run(change(epoch), *steps)  # type: ignore[method-assign]
         return trainer
 
     return make
@@ -150,7 +154,7 @@ WRONG = {
     "L2 is forgotten": _with_rules(_of("nesterov", 0.0)),
     "momentum is heavy ball's": _with_rules(_of("heavy_ball", 1e-4)),
     "labels are smoothed": _with(smoothing=1e-3),
-    "the gradient is summed": _with(mean=False),
+    "the gradient is summed": _changed(lambda epoch: epoch._replace(scale=np.ones_like(epoch.scale))),
     "rates come a step late": _with_rules(lambda rules: np.roll(rules, 1, axis=0)),
     "another activation": _with(activations=(0, 1, 3)),
 }

@@ -60,11 +60,15 @@ class Training:
         self.trainer.run(self.epoch(rates, order, shifts), start, self.steps if stop is None else stop)
 
     def epoch(
-        self, rates: float | np.ndarray, order: np.ndarray | None = None, shifts: np.ndarray = NO_SHIFTS
+        self,
+        rates: float | np.ndarray,
+        order: np.ndarray | None = None,
+        shifts: np.ndarray = NO_SHIFTS,
+        weights: np.ndarray | None = None,
     ) -> Epoch:
         order = np.arange(self.n) if order is None else order
         each = np.broadcast_to(rates, self.steps).astype(self.losses.dtype)
-        return Epoch(order, shifts, self.plan.optimizer.rules(each), self.losses)
+        return Epoch(order, shifts, self.plan.optimizer.rules(each), self.plan.scales(len(order), weights), self.losses)
 
     def parameters(self) -> list[np.ndarray]:
         """Weights, biases and the arrays of the optimiser, one after the other."""

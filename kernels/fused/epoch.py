@@ -35,8 +35,8 @@ from fastfc.kernels.plan import Epoch, Plan
 Arrays = list[np.ndarray]
 CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
 
-# order, shifts and losses of an Epoch, of which steps start to stop are made; with is_held = 1 without the update
-Span = namedtuple("Span", "order shifts losses start stop is_held")
+# order, shifts, scale and losses of an Epoch, of which steps start to stop are made; with is_held = 1 without the update
+Span = namedtuple("Span", "order shifts scale losses start stop is_held")
 
 
 @kernel
@@ -57,8 +57,8 @@ def run(team, model, problem, schedule, span):
 
         if rows > 0:
             lo, hi = share(rows, UNIT, team.thread, team.threads)
-            sample_losses = span.losses[part_start:part_end]
-            phases.by_samples(model, problem, local, step_end - step_start, lo, hi, sample_losses)
+            scale, sample_losses = span.scale[part_start:part_end], span.losses[part_start:part_end]
+            phases.by_samples(model, problem, local, lo, hi, scale, sample_losses)
         lo, hi = share(coming, UNIT, team.thread, team.threads)
         order, shifts = span.order[part_end:next_end], span.shifts[part_end:next_end]
         phases.fetch(problem, order, shifts, local, lo, hi, next_x, next_codes)
@@ -114,7 +114,7 @@ class Trainer:
         height, width = plan.image_shape or (0, 0)
         widest, dtype = int(self.arena.layout[:, PADDED].max()), plan.dtype
         options = Options(
-            plan.batch_size, chunk, plan.loss, int(plan.mean), int(is_sparse), int(convert), height, width, widest
+            plan.batch_size, chunk, plan.loss, int(is_sparse), int(convert), height, width, widest
         )
         numbers = [dtype.type(value) for value in (*plan.off_and_on(), background, outside)]
         self.problem = phases.Problem(
@@ -164,8 +164,9 @@ class Trainer:
     def _call(self, kernel: Any, epoch: Epoch, start: int, stop: int, is_held: int = 0) -> None:
         """A kernel in all threads, for these steps. An error in one ends the others with what they have."""
         self.counter[0] = 0
-        order, shifts, rules, losses = epoch
-        schedule, span = Schedule(self.kind, rules, self.factors), Span(order, shifts, losses, start, stop, is_held)
+        order, shifts, rules, scale, losses = epoch
+        schedule = Schedule(self.kind, rules, self.factors)
+        span = Span(order, shifts, scale, losses, start, stop, is_held)
         fixed: tuple[Any, ...] = (self.model, self.problem, schedule, span)
         if self.threads == 1 or start == stop:
             kernel(Team(0, 1, self.counter), *fixed)

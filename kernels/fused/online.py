@@ -77,13 +77,13 @@ def run(_team, model, problem, schedule, span):
     features, of = model.layout[0, FAN_IN], memory.arrangement
     codes, target = view_rows(memory.codes, 0, 1), view(model.arena, places.target, ONE, model.layout[-1, FAN_OUT])
     work = sparse_work(model.arena, places.work[0], features, ZERO, memory.work)
-    scale, length = of.scale[0], of.losses[0]
-    scale[0] = 1
+    length = of.losses[0]
     for s in range(span.start, span.stop):
         chosen, shifts = span.order[s : s + 1], span.shifts[s : s + 1]
         phases.load_samples(problem, chosen, shifts, codes)
         phases.load_targets(problem, chosen, target)
         count = forward_one(model, codes, numbers.scale, work)
-        phases.loss_and_delta(model, problem.options.loss, target, scale, ZERO, ONE, span.losses[s : s + 1])
+        scale, losses = span.scale[s : s + 1], span.losses[s : s + 1]
+        phases.loss_and_delta(model, problem.options.loss, target, scale, ZERO, ONE, losses)
         length[0] = rule_of(schedule, s, ZERO, WEIGHTS).rate
         step_one(model, count, length, work)

@@ -45,9 +45,9 @@ Problem = namedtuple("Problem", "data options numbers memory shares")
 # X (n, features), or csr where its indptr is not empty; labels (n,), or targets (n, outputs) where there are none.
 Data = namedtuple("Data", "X csr labels targets")
 Csr = namedtuple("Csr", "data indices indptr")
-# batch_size; chunk, the samples in a part of a batch; loss; mean, sparse, convert (codes to floats): 0 or 1; height and width
-# of an image, for shifts; widest of the layers, padded
-Options = namedtuple("Options", "batch_size chunk loss mean sparse convert height width widest")
+# batch_size; chunk, the samples in a part of a batch; loss; sparse, convert (codes to floats): 0 or 1; height and width of an
+# image, for shifts; widest of the layers, padded
+Options = namedtuple("Options", "batch_size chunk loss sparse convert height width widest")
 # The input is background + scale * codes, `outside` comes into a shifted image, low and high are the targets off and on the
 # label; scale is (1,), for it is read by address.
 Numbers = namedtuple("Numbers", "scale low high background outside")
@@ -221,11 +221,14 @@ def backward_samples(model, lo, hi):
 
 
 @inline
-def by_samples(model, problem, local, samples, lo, hi, sample_losses):
-    """Rows lo to hi of a part from the first layer's sums on through the network and back; the batch has `samples` in all."""
+def by_samples(model, problem, local, lo, hi, sample_scale, sample_losses):
+    """Rows lo to hi of a part from the first layer's sums on through the network and back.
+
+    sample_scale, sample_losses (rows of the part,) are in the order of the epoch.
+    """
     of, target, options = local.arrangement, view_rows(local.target, lo, hi), problem.options
     for i in range(hi - lo):
-        of.scale[i] = 1 / samples if options.mean else 1
+        of.scale[i] = sample_scale[of.place[lo + i]]
     load_targets(problem, of.chosen[lo:hi], target)
     forward_samples(model, local.sums, options.chunk, lo, hi)
     loss_and_delta(model, options.loss, target, of.scale, lo, hi, of.losses)

@@ -95,7 +95,7 @@ class Trainer:
         for l in range(self.layers):
             dense.forward(a[l], self.weights[l], self.biases[l], plan.activations[l], a[l + 1])
 
-        scale, sample_losses = np.full(m, 1 / m if plan.mean else 1, plan.dtype), epoch.losses[part]
+        scale, sample_losses = epoch.scale[part], epoch.losses[part]
         if plan.loss == SOFTMAX_CE:
             losses.softmax_cross_entropy(a[-1], target, scale, delta[-1], sample_losses)
         elif plan.loss == SIGMOID_BCE:
