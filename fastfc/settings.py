@@ -16,7 +16,16 @@ from fastfc.validation import number, one_of, sizes, whole
 ACTIVATIONS = tuple(plan.ACTIVATIONS)
 LOSSES = tuple(plan.LOSSES)
 MOMENTUM_KINDS = ("none", "ema", "heavy_ball", "nesterov")
-SCHEDULES = ("constant", "step", "cosine", "one_cycle")
+SCHEDULES = (
+    "constant",
+    "step",
+    "cosine",
+    "one_cycle",
+    "cosine_restarts",
+    "coslog4",
+    "inverse_scaling",
+    "plateau",
+)
 REDUCTIONS = ("mean", "sum")
 DTYPES = ("float32", "float64")
 INPUT_KERNELS = ("auto", "sparse", "dense")
@@ -39,6 +48,10 @@ class SettingsDict(TypedDict, total=False):
     momentum: float
     momentum_kind: str
     schedule: Schedule
+    warmup: float
+    plateau_patience: int
+    plateau_factor: float
+    ema: float | None
     weight_decay: float
     label_smoothing: float
     grad_reduction: str
@@ -66,8 +79,16 @@ class Settings:
     init              "he" N(0, 2/fan_in), "glorot" U(±sqrt(6/(fan_in + fan_out))), ("normal", sigma), ("uniform", a)
     lr                learning rate, times what `schedule` gives
     momentum          b in: ema v = (1-b)g + bv; heavy_ball and nesterov v = g + bv
-    schedule          "constant", "step" (x 0.1 after 1/2 and 3/4 of the steps), "cosine", "one_cycle", or
-                      a callable (step, steps) -> factor
+    schedule          "constant", "step" (x 0.1 after 1/2 and 3/4 of the steps), "cosine", "one_cycle", "cosine_restarts",
+                      "coslog4", "inverse_scaling", "plateau", or a callable (step, steps) -> factor; their formulas and
+                      sources are in `fastfc.training.schedules`
+    warmup            how long the rate goes up in a straight line before the schedule begins: whole epochs, or below 1 a
+                      share of all steps; 0: it does not
+    plateau_patience, plateau_factor   with the schedule "plateau": the rate is multiplied by the factor each time the
+                      validation loss, or without a validation set the training loss, has not fallen for so many epochs
+    ema               d: an exponential moving average of the weights and biases, a step at a time, with the decay d, is
+                      what is evaluated and what results (`fastfc.training.average`). Each step is then a call of its own,
+                      and one more pass over all parameters. None: the parameters themselves
     weight_decay      lambda of the penalty lambda/2 * sum(w²), on weights, not on biases
     label_smoothing   e: targets become (1-e) * target + e / classes (sigmoid_bce: e / 2)
     grad_reduction    "mean" or "sum" over the batch
@@ -92,6 +113,10 @@ class Settings:
     momentum: float = 0.9
     momentum_kind: str = "nesterov"
     schedule: Schedule = "one_cycle"
+    warmup: float = 0.0
+    plateau_patience: int = 3
+    plateau_factor: float = 0.1
+    ema: float | None = None
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     grad_reduction: str = "mean"
@@ -149,6 +174,13 @@ class Settings:
         if self.scale is not None:
             number("scale", self.scale, above=0)
         whole("epochs", self.epochs, 1)
+        number("warmup", self.warmup, at_least=0)
+        if self.warmup >= 1 and (self.warmup != int(self.warmup) or self.warmup >= self.epochs):
+            raise invalid("warmup", self.warmup, f"whole epochs, fewer than {self.epochs}, or a share below 1")
+        whole("plateau_patience", self.plateau_patience, 1)
+        number("plateau_factor", self.plateau_factor, above=0, below=1)
+        if self.ema is not None:
+            number("ema", self.ema, above=0, below=1)
         if self.outputs is not None:
             whole("outputs", self.outputs, 1)
         if self.batch_size is not None:
