@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastfc.results import EpochRecord, TrainResult
     from fastfc.settings import Settings
     from fastfc.train import train
+    from fastfc.training.callbacks import BestCheckpoint, CSVLog, EarlyStopping
 
 __version__ = "0.1.0"
 
@@ -48,16 +49,20 @@ _HOMES = {
     "fastfc.results": ("EpochRecord", "TrainResult"),
     "fastfc.settings": ("Settings",),
     "fastfc.train": ("train",),
+    "fastfc.training.callbacks": ("BestCheckpoint", "CSVLog", "EarlyStopping"),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BestCheckpoint",
+    "CSVLog",
     "Comparison",
     "CompilationWarning",
     "DataError",
     "Dataset",
     "DivergenceError",
     "DownloadError",
+    "EarlyStopping",
     "EpochRecord",
     "FastFCError",
     "InvalidArgument",

@@ -176,7 +176,10 @@ class Network:
             label = self._label(X)
             if label >= 0:
                 return np.array([label])
-        z = self.outputs(X)
+        return self._predicted(self.outputs(X))
+
+    def _predicted(self, z: np.ndarray) -> np.ndarray:
+        """What `predict` gives for outputs z (n, outputs)."""
         if self.regression:
             return z[:, 0] if z.shape[1] == 1 else z
         return self._labels(z)
@@ -291,10 +294,13 @@ class Network:
 
     def _loss_and_score(self, X: Any, targets: np.ndarray, threads: int | None = None) -> tuple[float, float]:
         """Of checked X and targets; the loss may be infinite or NaN."""
+        return self._judge(self._outputs(X, threads), targets)
+
+    def _judge(self, z: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+        """Mean loss and score of outputs z (n, outputs) with checked targets; the loss may be infinite or NaN."""
         from fastfc.kernels.reference import losses
         from fastfc.kernels.reference.batch import one_hot
 
-        z = self._outputs(X, threads)
         target = targets if targets.ndim == 2 else np.empty_like(z)
         if targets.ndim == 1:
             one_hot(targets, np.arange(len(z)), 0, 1, target)

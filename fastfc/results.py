@@ -20,6 +20,8 @@ class EpochRecord:
     lr       learning rate of the last step
     seconds  of training; evaluation is not counted
     test_r2  in place of test_accuracy, which is then None, where the network is a regression
+    validation_loss, validation_accuracy, validation_r2   the same of the validation set; None without one
+    metrics  those of one's own, by name, of the validation set, or without one of the test set
     """
 
     epoch: int
@@ -30,13 +32,26 @@ class EpochRecord:
     lr: float
     seconds: float
     test_r2: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_r2: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def test_score(record: Any) -> tuple[str, str] | None:
     """("accuracy", "98.77 %") or ("R2", "0.9877"), as `record` has test_accuracy or test_r2; None if it has neither."""
-    if record.test_accuracy is not None:
-        return "accuracy", f"{100 * record.test_accuracy:.2f} %"
-    return None if record.test_r2 is None else ("R2", f"{record.test_r2:.4f}")
+    return _score(record.test_accuracy, record.test_r2)
+
+
+def validation_score(record: EpochRecord) -> tuple[str, str] | None:
+    """The same of the validation set."""
+    return _score(record.validation_accuracy, record.validation_r2)
+
+
+def _score(accuracy: float | None, r2: float | None) -> tuple[str, str] | None:
+    if accuracy is not None:
+        return "accuracy", f"{100 * accuracy:.2f} %"
+    return None if r2 is None else ("R2", f"{r2:.4f}")
 
 
 @dataclass
@@ -51,6 +66,11 @@ class TrainResult:
     input_kernel     "sparse" or "dense" first layer, and input_kernel_reason why
     interrupted      whether Ctrl-C or max_seconds ended it early: the model is what it was then
     out_of_time      whether it was max_seconds
+    stopped_early    whether early stopping, or a callback, ended it before the last epoch
+    best_epoch       with early stopping, the epoch (1-based) whose monitored number was the best; else None
+    is_restored      whether the model is that of best_epoch, and not of the last
+    state            what the optimiser keeps, by name, after the last step: arrays as the Trainer has them, and "steps", how
+                     many it has done. `fastfc.train(network=result.model, state=result.state)` goes on with it
     """
 
     model: Network
@@ -66,6 +86,10 @@ class TrainResult:
     compile_seconds: float = 0.0
     interrupted: bool = False
     out_of_time: bool = False
+    stopped_early: bool = False
+    best_epoch: int | None = None
+    is_restored: bool = False
+    state: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def dtype(self) -> str:
@@ -73,13 +97,22 @@ class TrainResult:
 
     @property
     def test_accuracy(self) -> float | None:
-        """After the last epoch; None without test data, and of a regression."""
-        return self.history[-1].test_accuracy if self.history else None
+        """Of the model after its epoch; None without test data, and of a regression."""
+        record = self.record
+        return record.test_accuracy if record else None
 
     @property
     def test_r2(self) -> float | None:
-        """After the last epoch; None without test data, and of a classifier."""
-        return self.history[-1].test_r2 if self.history else None
+        """Of the model after its epoch; None without test data, and of a classifier."""
+        record = self.record
+        return record.test_r2 if record else None
+
+    @property
+    def record(self) -> EpochRecord | None:
+        """Of the epoch that the model is of: the last, or with early stopping the best; None before the first."""
+        if self.is_restored and self.best_epoch is not None:
+            return self.history[self.best_epoch - 1]
+        return self.history[-1] if self.history else None
 
     def to_dict(self) -> dict[str, Any]:
         """All but the parameters, as JSON can hold it."""
@@ -100,6 +133,8 @@ class TrainResult:
             "train_seconds": self.train_seconds,
             "compile_seconds": self.compile_seconds,
             "interrupted": self.interrupted,
+            "stopped_early": self.stopped_early,
+            "best_epoch": self.best_epoch,
             "settings": json_settings(self.settings),
             "versions": versions(),
         }

@@ -23,7 +23,16 @@ OPTIMIZERS = {  # learning rate and weight decay where none are given: those of 
     "adagrad": (1e-2, 0.0),
 }
 MOMENTUM_KINDS = ("none", "ema", "heavy_ball", "nesterov")
-SCHEDULES = ("constant", "step", "cosine", "one_cycle")
+SCHEDULES = (
+    "constant",
+    "step",
+    "cosine",
+    "one_cycle",
+    "cosine_restarts",
+    "coslog4",
+    "inverse_scaling",
+    "plateau",
+)
 REDUCTIONS = ("mean", "sum")
 DTYPES = ("float32", "float64")
 INPUT_KERNELS = ("auto", "sparse", "dense")
@@ -51,6 +60,10 @@ class SettingsDict(TypedDict, total=False):
     momentum: float
     momentum_kind: str
     schedule: Schedule
+    warmup: float
+    plateau_patience: int
+    plateau_factor: float
+    ema: float | None
     weight_decay: float | None
     label_smoothing: float
     grad_reduction: str
@@ -84,8 +97,16 @@ class Settings:
     layer_rates       factors of the learning rate, one for each layer of weights, or () for 1
     bias_rate         factor of the learning rate of the biases
     momentum          of sgd: b in: ema v = (1-b)g + bv; heavy_ball and nesterov v = g + bv
-    schedule          "constant", "step" (x 0.1 after 1/2 and 3/4 of the steps), "cosine", "one_cycle", or
-                      a callable (step, steps) -> factor
+    schedule          "constant", "step" (x 0.1 after 1/2 and 3/4 of the steps), "cosine", "one_cycle", "cosine_restarts",
+                      "coslog4", "inverse_scaling", "plateau", or a callable (step, steps) -> factor; their formulas and
+                      sources are in `fastfc.training.schedules`
+    warmup            how long the rate goes up in a straight line before the schedule begins: whole epochs, or below 1 a
+                      share of all steps; 0: it does not
+    plateau_patience, plateau_factor   with the schedule "plateau": the rate is multiplied by the factor each time the
+                      validation loss, or without a validation set the training loss, has not fallen for so many epochs
+    ema               d: an exponential moving average of the weights and biases, a step at a time, with the decay d, is
+                      what is evaluated and what results (`fastfc.training.average`). Each step is then a call of its own,
+                      and one more pass over all parameters. None: the parameters themselves
     weight_decay      lambda of the penalty lambda/2 * sum(w²), on weights, not on biases; with adamw the share of the weights that goes
                       each step, times the learning rate; None: what is usual for the optimiser, in OPTIMIZERS
     label_smoothing   e: targets become (1-e) * target + e / classes (sigmoid_bce: e / 2)
@@ -116,6 +137,10 @@ class Settings:
     momentum: float = 0.9
     momentum_kind: str = "nesterov"
     schedule: Schedule = "one_cycle"
+    warmup: float = 0.0
+    plateau_patience: int = 3
+    plateau_factor: float = 0.1
+    ema: float | None = None
     weight_decay: Any = None
     label_smoothing: float = 0.0
     grad_reduction: str = "mean"
@@ -177,6 +202,13 @@ class Settings:
         if self.scale is not None:
             number("scale", self.scale, above=0)
         whole("epochs", self.epochs, 1)
+        number("warmup", self.warmup, at_least=0)
+        if self.warmup >= 1 and (self.warmup != int(self.warmup) or self.warmup >= self.epochs):
+            raise invalid("warmup", self.warmup, f"whole epochs, fewer than {self.epochs}, or a share below 1")
+        whole("plateau_patience", self.plateau_patience, 1)
+        number("plateau_factor", self.plateau_factor, above=0, below=1)
+        if self.ema is not None:
+            number("ema", self.ema, above=0, below=1)
         if self.outputs is not None:
             whole("outputs", self.outputs, 1)
         if self.batch_size is not None:

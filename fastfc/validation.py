@@ -212,6 +212,31 @@ def check_parameters(given: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dt
     ]
 
 
+def check_state(
+    given: Any, names: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: np.dtype
+) -> tuple[dict[str, list[np.ndarray]], int]:
+    """The arrays of an optimiser by the names that it has for them, and how many steps it has done.
+
+    Raises InvalidType or InvalidArgument unless `given` has these names and "steps", and for each name finite arrays of these
+    shapes and of `dtype`.
+    """
+    if not isinstance(given, dict):
+        raise InvalidType(f"state: given {type(given).__name__}, expected TrainResult.state")
+    expected = [*names, "steps"]
+    if set(given) != set(expected):
+        has = ", ".join(map(str, given)) or "nothing"
+        raise invalid("state", has, f"{', '.join(expected)}, as this optimizer keeps them")
+    whole("state['steps']", given["steps"], 0)
+    arrays = {}
+    for name in names:
+        what = f"state[{name!r}]"
+        arrays[name] = check_parameters(given[name], shapes, dtype, what)
+        for k, array in enumerate(given[name]):
+            if as_array(array, what).dtype != dtype:
+                raise invalid(f"{what}[{k}]", f"an array of {as_array(array, what).dtype}", f"{dtype}")
+    return arrays, int(given["steps"])
+
+
 def check_init(init: Any) -> tuple[str, float]:
     """(name, size) of a valid `init`, with a size of 0 where it has none."""
     if isinstance(init, str):
@@ -283,7 +308,7 @@ def number(
             + [f">= {at_least}"] * (at_least > -math.inf)
             + [f"< {below}"] * (below < math.inf)
         )
-        raise invalid(what, given, "a finite number " + " and ".join(bounds))
+        raise invalid(what, given, " ".join(["a finite number", " and ".join(bounds)]).strip())
 
 
 def whole(what: str, given: Any, at_least: int) -> None:

@@ -214,7 +214,7 @@ def test_on_a_terminal_a_bar_counts_samples(
     with Progress(epochs=10, samples=1000) as progress:
         progress.on_steps(7, 500, 1000, [0.7, 0.6])
         assert progress._bar.n == 6500
-        progress.on_epoch(RECORD)
+        progress.on_epoch_end(RECORD)
     captured = capsys.readouterr()
     assert captured.out == epoch_line(RECORD, 10) + "\n"
     assert "epoch 7/10" in captured.err and "loss 0.6000" in captured.err

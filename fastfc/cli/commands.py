@@ -33,7 +33,8 @@ def train(options: argparse.Namespace) -> int:
         options.data,
         _test_data(options),
         progress=True,
-        **_chosen(options, "recipe", "backend", "threads", "seed", "max_seconds", "checkpoint", "checkpoint_every"),
+        early_stopping=_early_stopping(options),
+        **_chosen(options, "validation", "recipe", "backend", "threads", "seed", "max_seconds", "checkpoint", "checkpoint_every"),
         **settings,
     )
     _print_result(result)
@@ -42,6 +43,16 @@ def train(options: argparse.Namespace) -> int:
     if options.json:
         _write_json(options.json, result.to_dict())
     return INTERRUPTED if result.interrupted and not result.out_of_time else 0
+
+
+def _early_stopping(options: argparse.Namespace) -> Any:
+    if options.monitor is None:
+        return options.early_stopping
+    if options.early_stopping is None:
+        raise invalid("--monitor", repr(options.monitor), "--early-stopping with it")
+    from fastfc.training.callbacks import EarlyStopping
+
+    return EarlyStopping(options.monitor, options.early_stopping)
 
 
 def _print_result(result: TrainResult) -> None:
@@ -54,7 +65,11 @@ def _print_result(result: TrainResult) -> None:
     times = f"trained in {result.train_seconds:.2f} s, kernels ready in {result.compile_seconds:.2f} s"
     score = test_score(result)
     print(wrapped(f"{times}; test {score[0]} {score[1]}" if score else times))
-    if result.interrupted:
+    if result.is_restored:
+        how_far = "stopped early after" if result.stopped_early else "trained"
+        epochs = counted(len(result.history), "epoch")
+        print(wrapped(f"{how_far} {epochs}: the model is that of the best, epoch {result.best_epoch}"))
+    elif result.interrupted:
         epochs = counted(len(result.history), "epoch")
         print(wrapped(f"stopped early: the model is that of {epochs} and what was begun of the next"))
 

@@ -60,6 +60,11 @@ def share(text: str) -> float | None:
     return None if text == "all" else float(text)
 
 
+def decay(text: str) -> float | None:
+    """'0.999' -> 0.999; 'none' -> None"""
+    return None if text == "none" else float(text)
+
+
 OPTIONS = {
     "hidden": Option(sizes, "N,N,...", "sizes of the hidden layers; none for a linear model"),
     "activation": Option(
@@ -79,6 +84,10 @@ OPTIONS = {
     "momentum": Option(float, "B", "share of the velocity that is kept each step"),
     "momentum_kind": Option(str, "NAME", ", ".join(settings.MOMENTUM_KINDS)),
     "schedule": Option(str, "NAME", ", ".join(settings.SCHEDULES)),
+    "warmup": Option(float, "EPOCHS", "epochs, or below 1 a share of all steps, in which the rate first rises"),
+    "plateau_patience": Option(int, "N", "epochs without a lower loss after which schedule plateau lowers the rate"),
+    "plateau_factor": Option(float, "F", "what schedule plateau multiplies the rate by"),
+    "ema": Option(decay, "D", "evaluate and keep an average of the parameters that decays by D a step; none: it is not"),
     "weight_decay": Option(float, "L", "factor of the L2 penalty L/2 sum(w^2) on weights"),
     "label_smoothing": Option(float, "E", "share of each target that is spread over all classes"),
     "grad_reduction": Option(str, "NAME", "of the gradients of a batch: " + ", ".join(settings.REDUCTIONS)),
@@ -99,6 +108,7 @@ WORDS_FOR_NONE = {
     "outputs": "auto",
     "batch_size": "all",
     "augment": "none",
+    "ema": "none",
     "top_loss_fraction": "all",
     "scale": "1/255",
 }

@@ -81,6 +81,15 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="NAME", help=f"start from these settings: {', '.join(RECIPES)}")
     parser.add_argument("--backend", default="numba", metavar="NAME", help="numba or numpy (default: numba)")
     _add_run(parser)
+    parser.add_argument(
+        "--validation", type=float, metavar="SHARE", help="measure each epoch on this share of the samples, not trained on"
+    )
+    parser.add_argument(
+        "--early-stopping", type=int, metavar="N", help="stop N epochs after the best, and keep that (needs --validation)"
+    )
+    parser.add_argument(
+        "--monitor", metavar="NAME", help="what early stopping goes by (default: validation_loss), such as loss"
+    )
     parser.add_argument("--max-seconds", type=float, metavar="S", help="stop after so many seconds of training")
     parser.add_argument(
         "--checkpoint", metavar="DIR", type=Path, help="save the state to DIR, and go on from what it has"

@@ -33,6 +33,7 @@ class Dataset:
     name         "mnist", "fashion-mnist", "generated digits", "arrays", or a path
     image_shape  (height, width), height * width = features, where the samples are images
     notice       a line to show to the user, or ""
+    sample_weight (n,) what each training sample counts for, or None
     """
 
     X: Any
@@ -42,6 +43,7 @@ class Dataset:
     name: str = "arrays"
     image_shape: ImageShape = None
     notice: str = ""
+    sample_weight: npt.NDArray[np.float64] | None = None
 
     def held_out(self) -> tuple[Any, Any, str]:
         """Test samples, their targets, and "test"; those of training, and "training", where there are no others."""
@@ -70,8 +72,14 @@ def load_data(data: Any = None, test_data: Any = None) -> Dataset:
     dataset = _load(data)
     if test_data is None:
         return dataset
-    X, y = _pair(test_data, "test_data", "arrays (X, y)")
-    return replace(dataset, X_test=_inputs(X, "X of test_data")[0], y_test=_targets(y, "y of test_data"))
+    X, y = load_pair(test_data, "test_data")
+    return replace(dataset, X_test=X, y_test=y)
+
+
+def load_pair(pair: Any, what: str) -> tuple[Any, npt.NDArray[Any]]:
+    """(X, y) to measure on, in the form of a Dataset's; `what` names it in errors, which are those of `load_data`."""
+    X, y = _pair(pair, what, "arrays (X, y)")
+    return _inputs(X, f"X of {what}")[0], _targets(y, f"y of {what}")
 
 
 def _load(data: Any) -> Dataset:

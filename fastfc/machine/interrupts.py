@@ -28,13 +28,14 @@ class Interrupts:
         if self.came:
             raise KeyboardInterrupt
 
-    def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function of the user's, which may take long, so that Ctrl-C ends it, and nothing else."""
+    def call(self, function: Callable[..., object], *arguments: object) -> object:
+        """What a function of the user's gives, which may take long: Ctrl-C ends it, and nothing else."""
         self.at_once = True
         try:
-            function(*arguments)
+            return function(*arguments)
         except KeyboardInterrupt:
             self.came = True
+            return None
         finally:
             self.at_once = False
 

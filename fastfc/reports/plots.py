@@ -47,25 +47,29 @@ def available() -> bool:
 
 
 def training_curves(history: Sequence[Any], *, title: str = "", loss_label: str = "loss (mean a sample)") -> Figure:
-    """Loss, and beside it the accuracy or the R² where it was measured, against the epoch.
+    """Loss, and beside it the accuracy or the R² where it was measured, against the epoch: training, validation, test.
 
     history: `TrainResult.history`, or its records as dicts (`history.json`).
     """
     records = _records(history)
     epochs = [record["epoch"] for record in records]
-    r2 = [record.get("test_r2") for record in records]
-    is_r2 = any(value is not None for value in r2)
-    scores = r2 if is_r2 else _percent([record.get("test_accuracy") for record in records])
-    measured = [i for i, value in enumerate(scores) if value is not None]
-    figure, axes = _figure(1, 2 if measured else 1, size=(9.0 if measured else 5.5, 3.8), title=title)
+    parts = {"validation": 2, "test": 1}  # and their styles
+    parts = {part: k for part, k in parts.items() if any(r.get(f"{part}_loss") is not None for r in records)}
+    is_r2 = any(record.get(f"{part}_r2") is not None for part in parts for record in records)
+    scores = {part: _scores(records, part, is_r2) for part in parts}
+    scores = {part: values for part, values in scores.items() if any(value is not None for value in values)}
+    figure, axes = _figure(1, 2 if scores else 1, size=(9.0 if scores else 5.5, 3.8), title=title)
     _line(axes[0], 0, epochs, [record["loss"] for record in records], "training (as seen while training)")
-    if any(record.get("test_loss") is not None for record in records):
-        _line(axes[0], 1, epochs, [record.get("test_loss") for record in records], "test")
+    for part, k in parts.items():
+        _line(axes[0], k, epochs, [record.get(f"{part}_loss") for record in records], part)
     _label(axes[0], "epoch", loss_label, epochs)
-    if measured:
-        _line(axes[1], 1, epochs, scores, "test")
-        _label(axes[1], "epoch", "test R²" if is_r2 else "test accuracy (%)", epochs)
-        point = (epochs[measured[-1]], scores[measured[-1]])
+    if scores:
+        for part in scores:
+            _line(axes[1], parts[part], epochs, scores[part], part)
+        part, values = list(scores.items())[-1]  # the last one is labelled
+        name = part if len(scores) == 1 else ""
+        _label(axes[1], "epoch", f"{name} {'R²' if is_r2 else 'accuracy (%)'}".strip(), epochs)
+        point = [(e, value) for e, value in zip(epochs, values, strict=True) if value is not None][-1]
         place: dict[str, Any] = {"xytext": (0, -16), "textcoords": "offset points", "ha": "right", "va": "top"}
         over_the_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         axes[1].annotate(f"{point[1]:.4f}" if is_r2 else f"{point[1]:.2f} %", point, bbox=over_the_line, **place)
@@ -236,6 +240,12 @@ def _records(history: Sequence[Any]) -> list[Mapping[str, Any]]:
     if not history:
         raise invalid("history", "no epochs", "at least one")
     return [asdict(record) if is_dataclass(record) else record for record in history]  # type: ignore[arg-type]
+
+
+def _scores(records: Sequence[Mapping[str, Any]], part: str, is_r2: bool) -> list[float | None]:
+    """R², or the accuracy in percent, of "validation" or "test"; None where it was not measured."""
+    values = [record.get(f"{part}_{'r2' if is_r2 else 'accuracy'}") for record in records]
+    return [value if is_r2 or value is None else 100 * value for value in values]
 
 
 def _percent(values: Sequence[float | None]) -> list[float]:

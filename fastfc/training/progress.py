@@ -7,20 +7,31 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from fastfc.results import EpochRecord, test_score
+from fastfc.results import EpochRecord, test_score, validation_score
+
+COLUMNS = 80
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """`record` as one line of less than 80 columns; the time in seconds."""
+    """`record` as one line of less than 80 columns; the time in seconds.
+
+    Metrics of one's own, and beside a validation set the test score, are left out where there is no room for them.
+    """
     width = len(str(epochs))
     parts = [f"epoch {record.epoch:{width}}/{epochs}", f"loss {record.loss:.4f}"]
-    if record.test_loss is not None:
-        parts.append(f"test loss {record.test_loss:.4f}")
-    score = test_score(record)
-    if score:
-        parts.append(f"test {score[0]} {score[1]}")
-    parts.append(f"{record.seconds:.3f} s")
-    return "  ".join(parts)
+    score, more = test_score(record), []
+    if record.validation_loss is not None:
+        judged = validation_score(record)
+        parts.append(f"validation loss {record.validation_loss:.4f}" + (f", {judged[0]} {judged[1]}" if judged else ""))
+        more = [f"test {score[1]}"] if score else []
+    else:
+        parts += [f"test loss {record.test_loss:.4f}"] if record.test_loss is not None else []
+        parts += [f"test {score[0]} {score[1]}"] if score else []
+    seconds = f"{record.seconds:.3f} s"
+    for part in [*(f"{name} {value:.4f}" for name, value in record.metrics.items()), *more]:
+        if len("  ".join([*parts, part, seconds])) < COLUMNS:
+            parts.append(part)
+    return "  ".join([*parts, seconds])
 
 
 class Progress:
@@ -49,7 +60,7 @@ class Progress:
             self._bar.set_postfix_str(f"loss {losses[-1]:.4f}", refresh=False)
         self._bar.update(self.total - (self.epochs - epoch) * self.later - samples + samples_done - self._bar.n)
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         self.say(epoch_line(record, self.epochs))
 
     def say(self, line: str) -> None:

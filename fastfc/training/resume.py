@@ -30,12 +30,21 @@ class CheckpointPlan:
         return epoch % self.every == 0 or epoch == epochs
 
 
+def parts_of(X: Any) -> tuple[np.ndarray, ...]:
+    """The arrays of X, dense or CSR."""
+    return (X,) if isinstance(X, np.ndarray) else (X.data, X.indices, X.indptr)
+
+
+def digest(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
+
+
 @dataclass
 class Snapshot:
     """What of a training changes from epoch to epoch.
 
     epoch      how many epochs are done
-    state      of the Trainer
+    state      of the Trainer, and as other names for arrays of the same shapes the average and the best parameters
     history    one record for each of them
     generator  state of the bit generator
     losses     (samples,) of each sample, when it was last trained on; None where training does not need them
@@ -52,8 +61,9 @@ class Checkpoints:
     """The checkpoint of one training.
 
     X, targets  the data, of which a digest is made here, once
-    rates       (steps,) learning rates of all epochs
+    rates       (steps,) planned learning rates of all epochs
     steps_until how many steps there are until the end of an epoch
+    more        what else must be the same, as JSON can hold it
     """
 
     def __init__(
@@ -64,19 +74,20 @@ class Checkpoints:
         targets: np.ndarray,
         rates: np.ndarray,
         steps_until: Callable[[int], int],
+        more: dict[str, Any],
     ) -> None:
         settings = json_settings(result.settings)
         self.length = {key: settings.pop(key) for key in LENGTH}
-        arrays = (X,) if isinstance(X, np.ndarray) else (X.data, X.indices, X.indptr)
         self.identity = {
             **settings,
             "backend": result.backend,
             "seed": result.seed,
             "layers": list(result.model.layers),
             "scale": result.model.scale,
-            "data": [zlib.crc32(np.ascontiguousarray(array).data) for array in (*arrays, targets)],
+            "data": [digest(array) for array in (*parts_of(X), targets)],
+            **more,
         }
-        self.plan, self.rates, self.steps_until = plan, rates, steps_until
+        self.plan, self.rates, self.steps_until = plan, rates.copy(), steps_until
 
     def write(self, snapshot: Snapshot) -> None:
         """Put `snapshot` in place of the checkpoint that is there. Raises files.WriteError."""
@@ -121,4 +132,4 @@ class Checkpoints:
             raise invalid("checkpoint", given, f"the rates of {now}, which differ; schedule 'constant' can be extended")
 
     def _rates_digest(self, epoch: int) -> int:
-        return zlib.crc32(self.rates[: self.steps_until(epoch)].data)
+        return digest(self.rates[: self.steps_until(epoch)])

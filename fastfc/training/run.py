@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastfc.backend import load_backend
 from fastfc.data import Dataset
+from fastfc.data.dataset import load_pair
 from fastfc.errors import DivergenceError, invalid
 from fastfc.initializers import initialize
 from fastfc.kernels.plan import Epoch
@@ -19,30 +20,20 @@ from fastfc.machine.interrupts import Interrupts
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.settings import Settings
+from fastfc.training.average import Average
+from fastfc.training.callbacks import Listeners
+from fastfc.training.evaluation import HeldOut, Watch, classes_of, evaluate, split
 from fastfc.training.input_kernel import background_of, choose_input_kernel
-from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot
+from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot, digest, parts_of
 from fastfc.training.sampling import Sampling
-from fastfc.training.schedules import learning_rates
-from fastfc.validation import check_init, check_inputs, check_shifts, check_targets, input_kind
+from fastfc.training.schedules import Plateau, learning_rates
+from fastfc.validation import check_init, check_inputs, check_shifts, check_state, check_targets, input_kind
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
 
 OnEpoch = Callable[[EpochRecord], object]
 OnSteps = Callable[[int, int, int, list[float]], object]
-
-
-@dataclass
-class Listeners:
-    """Functions that are called, in this order, as training goes on; `fastfc.train` says with what."""
-
-    on_epoch: list[OnEpoch] = field(default_factory=list)
-    on_steps: list[OnSteps] = field(default_factory=list)
-    steps_per_call: int | None = None
-
-    def add(self, on_epoch: OnEpoch | None, on_steps: OnSteps | None) -> None:
-        self.on_epoch += [on_epoch] if on_epoch else []
-        self.on_steps += [on_steps] if on_steps else []
 
 
 @dataclass
@@ -67,23 +58,46 @@ class Limits:
 class Run:
     """The state of one training between its steps.
 
-    X            (n, features), and targets (n,) or (n, outputs), as the kernels take them; test the same of the test data
+    X            (samples, features), and targets (samples,) or (samples, outputs), as the kernels take them
+    rows         (n,) those of the samples that are trained on: all but a share for validation
+    validation, test   HeldOut samples, or None
     state        "weights", "biases" and what the optimiser keeps, as the backend's Trainer takes and gives it
+    steps_done   by the optimiser, those of a state to go on with included, which are first_step
     rates        (steps,) learning rates of all epochs
+    average      of the parameters, which is then what the model has
     first_epoch  1, or the first that the checkpoint does not have
     """
 
     def __init__(
-        self, settings: Settings, data: Dataset, backend: str, threads: int, seed: int, network: Network | None
+        self,
+        settings: Settings,
+        data: Dataset,
+        backend: str,
+        threads: int,
+        seed: int,
+        network: Network | None = None,
+        state: dict[str, Any] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         dtype = np.dtype(settings.dtype)
-        self.settings, self.rng = settings, np.random.default_rng(seed)
+        self.settings, self.rng, self.watch = settings, np.random.default_rng(seed), watch or Watch()
         outputs = self._take(data, dtype, network)
+        self._hold_out(data, outputs, seed)
         self.model = self._make_model(data, backend, network, outputs)
-        self.state = {"weights": self.model.weights, "biases": self.model.biases}
+        parameters = [*self.model.weights, *self.model.biases]
+        self.state = {"weights": list(self.model.weights), "biases": list(self.model.biases)}
+        self.first_step = 0
+        if state is not None:
+            names = self.model.plan(settings).optimizer.states
+            kept, self.first_step = check_state(state, names, [p.shape for p in parameters], dtype)
+            self.state |= kept
+        self.steps_done = self.first_step
+        self.average = None if settings.ema is None else Average(settings.ema, parameters)
         self.batch_size = min(settings.batch_size or self.n, self.n)
-        self.sampling = Sampling(settings, self.n, dtype, self.rng)
-        self.rates = learning_rates(settings.schedule, settings.lr, self._end(settings.epochs), dtype)
+        self.sampling = Sampling(settings, self.rows, self.X.shape[0], dtype, self.rng)
+        self.rates = self._planned_rates(dtype)
+        of_validation = "validation_loss" if self.validation else "loss"
+        self.plateau = Plateau(of_validation, settings.plateau_factor, settings.plateau_patience)
         self.losses = np.zeros(self.n, dtype)
         work = self.batch_size * sum(w.size for w in self.model.weights)
         self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
@@ -96,6 +110,13 @@ class Run:
         self.result = TrainResult(self.model, settings, backend, self.threads, seed, data.name, kernel, reason)
         self.checkpoints: Checkpoints | None = None
         self.first_epoch, self.count = 1, 1
+        self.kept: list[np.ndarray] = []  # parameters of the best epoch that the checkpoint has
+
+    def _planned_rates(self, dtype: np.dtype) -> np.ndarray:
+        settings, steps = self.settings, self._end(self.settings.epochs)
+        share = min(round(settings.warmup * steps), steps - 1)
+        warmup = self._end(int(settings.warmup)) if settings.warmup >= 1 else share
+        return learning_rates(settings.schedule, settings.lr, steps, dtype, warmup, self._steps(1))
 
     def _take(self, data: Dataset, dtype: np.dtype, network: Network | None) -> int:
         """Check the data and keep it; gives the number of outputs."""
@@ -103,16 +124,40 @@ class Run:
         trained_on = network.input_kind if network else None
         self.X, kind = check_inputs(data.X, dtype, trained_on=trained_on), input_kind(data.X)
         self.input_kind = trained_on if trained_on and kind == "float" else kind
-        self.n, features = self.X.shape
-        self.targets, outputs = check_targets(data.y, self.n, self.settings.outputs, loss, dtype)
+        self.targets, outputs = check_targets(data.y, self.X.shape[0], self.settings.outputs, loss, dtype)
         self.regression = loss == "mse" and self.targets.ndim == 2
-        self.test: tuple[Any, Any] | None = None
-        if data.X_test is not None:
-            X_test = check_inputs(data.X_test, dtype, "X of test_data", features, self.input_kind)
-            what = "y of test_data"
-            y_test, _ = check_targets(data.y_test, X_test.shape[0], outputs, loss, dtype, what, self.regression)
-            self.test = X_test, y_test
+        self.weights = data.sample_weight
         return outputs
+
+    def _hold_out(self, data: Dataset, outputs: int, seed: int) -> None:
+        """Set apart what is not trained on."""
+        self.test = None if data.X_test is None else self._held_out(data.X_test, data.y_test, outputs, "test_data")
+        given, self.rows = self.watch.validation, np.arange(self.X.shape[0])
+        self.validation: HeldOut | None = None
+        if isinstance(given, (tuple, list)):
+            self.validation = self._held_out(*load_pair(given, "validation"), outputs, "validation")
+        elif given is not None:
+            classes = classes_of(self.targets, self.settings.loss, self.regression)
+            self.rows, rows = split(given, classes, self.X.shape[0], seed)
+            self.validation = HeldOut(self.X[rows], self.targets[rows], np.asarray(data.y)[rows])
+        self.n = len(self.rows)
+        self.metrics_on = self.validation or self.test
+        if self.watch.metrics and not self.metrics_on:
+            raise invalid("metrics", ", ".join(self.watch.metrics), "none without a validation set or test data")
+
+    def _held_out(self, X: Any, y: Any, outputs: int, what: str) -> HeldOut:
+        dtype = np.dtype(self.settings.dtype)
+        inputs = check_inputs(X, dtype, f"X of {what}", self.X.shape[1], self.input_kind)
+        loss, what = self.settings.loss, f"y of {what}"
+        targets, _ = check_targets(y, inputs.shape[0], outputs, loss, dtype, what, self.regression)
+        return HeldOut(inputs, targets, np.asarray(y))
+
+    @property
+    def measured(self) -> list[str]:
+        """Names of what each EpochRecord has for a Monitor."""
+        score = "r2" if self.regression else "accuracy"
+        parts = [name for name, held in (("validation", self.validation), ("test", self.test)) if held]
+        return ["loss", "penalty", *(f"{p}_{w}" for p in parts for w in ("loss", score)), *self.watch.metrics]
 
     def _make_model(self, data: Dataset, backend: str, network: Network | None, outputs: int) -> Network:
         settings, features = self.settings, self.X.shape[1]
@@ -154,37 +199,72 @@ class Run:
         self.result.train_seconds = time.perf_counter() - start
         start = time.perf_counter()
         self.optimizer = plan.optimizer
-        nothing = Epoch(np.arange(self.n), self.sampling.shifts(np.arange(0), 1), self._rules(0, 1), self.losses)
+        self.plan = plan
+        nothing = Epoch(self.rows, self.sampling.shifts(np.arange(0), 1), self._rules(0, 1), plan.scales(0), self.losses)
         self.trainer.run(nothing, 0, 0)
-        if self.test is not None:
-            self.model._outputs(self.test[0][:1], self.threads)
+        for held in (self.validation, self.test):
+            if held:
+                self.model._outputs(held.X[:1], self.threads)
         self.result.compile_seconds = time.perf_counter() - start
 
     def _go_on(self, plan: CheckpointPlan) -> None:
         """Take up the checkpoint, or write the first."""
-        self.checkpoints = Checkpoints(plan, self.result, self.X, self.targets, self.rates, self._end)
+        weights = None if self.weights is None else digest(self.weights)
+        more = {"sample_weight": weights, "first_step": self.first_step, "validation": None, "early_stopping": None}
+        if self.validation:
+            more["validation"] = [digest(a) for a in (*parts_of(self.validation.X), self.validation.targets)]
+        if self.watch.stopping:
+            more["early_stopping"] = self.watch.stopping.identity
+        self.checkpoints = Checkpoints(plan, self.result, self.X, self.targets, self.rates, self._end, more)
         snapshot = self.checkpoints.read()
         if snapshot is None:
             self.checkpoints.write(self._snapshot(0))
             return
+        self.kept = snapshot.state.pop("best", [])
+        if self.average:
+            self.average.arrays = snapshot.state.pop("average")
         self._take_parameters(snapshot.state)
         self.result.history, self.first_epoch = snapshot.history, snapshot.epoch + 1
+        self.steps_done = self.first_step + self._end(snapshot.epoch)
+        for record in snapshot.history:
+            self._lower_rates(record)
         self.rng.bit_generator.state = snapshot.generator
         if snapshot.losses is not None:
             self.sampling.losses = snapshot.losses
 
     def _snapshot(self, epoch: int) -> Snapshot:
         losses = None if self.settings.top_loss_fraction is None else self.sampling.losses
-        return Snapshot(epoch, self.state, self.result.history, self.rng.bit_generator.state, losses)
+        state = dict(self.state)
+        if self.average:
+            state["average"] = self.average.arrays
+        if self.watch.stopping and self.watch.stopping.kept:
+            state["best"] = self.watch.stopping.kept
+        return Snapshot(epoch, state, self.result.history, self.rng.bit_generator.state, losses)
 
     def _take_parameters(self, state: dict[str, list[np.ndarray]]) -> None:
         self.state = state
-        self.model.weights, self.model.biases = state["weights"], state["biases"]
+        layers = len(state["weights"])
+        shown = self.average.arrays if self.average else [*state["weights"], *state["biases"]]
+        self.model.weights, self.model.biases = shown[:layers], shown[layers:]
 
-    def epochs(self, listeners: Listeners, limits: Limits) -> None:
-        """All epochs that are left, or as many as the limits allow."""
+    def train(self, listeners: Listeners, limits: Limits) -> None:
+        """All epochs that are left, or as many as the limits and early stopping allow."""
         limits.begin()
+        listeners.call("on_train_begin", limits.interrupts, self.result)
+        if self.watch.stopping:
+            self.watch.stopping.kept = self.kept
+        self._epochs(listeners, limits)
+        names = self.trainer.plan.optimizer.states
+        self.result.state = {name: self.state[name] for name in names if name in self.state}
+        self.result.state["steps"] = self.steps_done
+        listeners.call("on_train_end", limits.interrupts, self.result)
+
+    def _epochs(self, listeners: Listeners, limits: Limits) -> None:
+        is_enough = self.watch.stopping is not None and self.watch.stopping.is_over
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
+            if is_enough:
+                self.result.stopped_early = True
+                return
             seconds, whole_epoch = self._epoch(epoch, listeners, limits)
             state = self.trainer.state()
             self._check_parameters(epoch, state)
@@ -193,10 +273,10 @@ class Run:
                 return self._stop(limits)
             record = self._record(epoch, seconds)
             self.result.history.append(record)
-            for on_epoch in listeners.on_epoch:
-                limits.interrupts.call(on_epoch, record)
-            last = epoch == self.settings.epochs
-            if self.checkpoints and self.checkpoints.plan.is_due(epoch, self.settings.epochs):
+            self._lower_rates(record)
+            is_enough = listeners.call("on_epoch_end", limits.interrupts, record)
+            last = is_enough or epoch == self.settings.epochs
+            if self.checkpoints and (last or self.checkpoints.plan.is_due(epoch, self.settings.epochs)):
                 self.checkpoints.write(self._snapshot(epoch))
             if limits.interrupts.came or (limits.is_over() and not last):
                 return self._stop(limits)
@@ -211,18 +291,19 @@ class Run:
         shifts = self.sampling.shifts(order, epoch)
         n, steps, end = len(order), self._steps(epoch), self._end(epoch)
         rates, self.losses = self.rates[end - steps : end], np.zeros(n, self.rates.dtype)
-        of_kernels, done = Epoch(order, shifts, self._rules(end - steps, end), self.losses), 0
+        self.weights_now = None if self.weights is None else self.weights[order]
+        scale = self.plan.scales(n, self.weights_now)
+        of_kernels, done = Epoch(order, shifts, self._rules(end - steps, end), scale, self.losses), 0
         while done == 0 or (done < steps and not limits.is_over()):
             stop = min(done + (listeners.steps_per_call or self.count), steps)
             began = time.perf_counter()
             with np.errstate(all="ignore"):  # what is not finite is found in the losses
-                self.trainer.run(of_kernels, done, stop)
+                self._run(of_kernels, done, stop)
             took = time.perf_counter() - began
             self._check_divergence(epoch, done, stop, rates)
-            if listeners.on_steps:
+            if listeners.functions["on_steps"]:
                 losses = self._step_losses(done, stop)
-                for on_steps in listeners.on_steps:
-                    limits.interrupts.call(on_steps, epoch, min(stop * self.batch_size, n), n, losses)
+                listeners.call("on_steps", limits.interrupts, epoch, min(stop * self.batch_size, n), n, losses)
             left = min(SLICE_SECONDS, max(limits.seconds_left(), 0.01))
             self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
             done = stop
@@ -231,8 +312,22 @@ class Run:
         self.result.train_seconds += seconds
         return seconds, done == steps
 
+    def _run(self, epoch: Epoch, start: int, stop: int) -> None:
+        """Steps `start` to `stop` of an epoch, one at a time where an average follows them."""
+        for s in (start,) if self.average is None else range(start, stop):
+            end = stop if self.average is None else s + 1
+            self.trainer.run(epoch, s, end)
+            if self.average:
+                state = self.trainer.state()
+                self.average.follow([*state["weights"], *state["biases"]], self.steps_done)
+            self.steps_done += end - s
+
     def _rules(self, start: int, stop: int) -> np.ndarray:
-        return self.optimizer.rules(self.rates[start:stop], start)
+        return self.optimizer.rules(self.rates[start:stop], self.first_step + start)
+
+    def _lower_rates(self, record: EpochRecord) -> None:
+        if self.settings.schedule == "plateau":
+            self.plateau.lower(record, self.rates[self._end(record.epoch) :])
 
     def _steps(self, epoch: int) -> int:
         return math.ceil(self.sampling.size(epoch) / self.batch_size)
@@ -253,7 +348,15 @@ class Run:
 
     def _step_losses(self, start: int, stop: int) -> list[float]:
         size = self.batch_size
-        return [float(self.losses[s * size : (s + 1) * size].mean(dtype=np.float64)) for s in range(start, stop)]
+        return [self._mean_loss(s * size, (s + 1) * size) for s in range(start, stop)]
+
+    def _mean_loss(self, start: int, stop: int) -> float:
+        """Of some samples in the order of the epoch, each counting as its weight; 0 where none counts."""
+        losses = self.losses[start:stop].astype(np.float64)
+        if self.weights_now is None:
+            return float(losses.mean())
+        weights = self.weights_now[start:stop]
+        return float((losses * weights).sum() / (weights.sum() or 1))
 
     def _check_parameters(self, epoch: int, state: dict[str, list[np.ndarray]]) -> None:
         """The last step may have ruined the weights though the losses, which are of before it, were finite."""
@@ -277,11 +380,16 @@ class Run:
         return float(self.rates[self._end(epoch) - 1])
 
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
-        test_loss = score = None
-        if self.test is not None:
-            test_loss, score = self.model._loss_and_score(*self.test, self.threads)
-            if not math.isfinite(test_loss):
-                raise self._diverged("test loss", test_loss, epoch)
-        loss = float(self.losses.mean(dtype=np.float64))
-        accuracy, r2 = (None, score) if self.model.regression else (score, None)
-        return EpochRecord(epoch, loss, self.penalty, test_loss, accuracy, self._last_rate(epoch), seconds, r2)
+        loss = self._mean_loss(0, len(self.losses))
+        record = EpochRecord(epoch, loss, self.penalty, None, None, self._last_rate(epoch), seconds)
+        for part, held in (("validation", self.validation), ("test", self.test)):
+            if held is None:
+                continue
+            own = self.watch.metrics if held is self.metrics_on else {}
+            held_loss, score, metrics = evaluate(self.model, held, own, self.threads)
+            if not math.isfinite(held_loss):
+                raise self._diverged(f"{part} loss", held_loss, epoch)
+            measured: dict[str, Any] = {f"{part}_loss": held_loss, "metrics": metrics or record.metrics}
+            measured[f"{part}_r2" if self.regression else f"{part}_accuracy"] = score
+            record = replace(record, **measured)
+        return record

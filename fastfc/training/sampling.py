@@ -17,19 +17,22 @@ class Sampling:
     the biggest losers).
     With `augment`, an image goes through all shifts before one comes again; each image begins at another.
 
+    rows    those of the `samples` that may be trained on; n of them
     later   number of samples of an epoch after the first
-    losses  (n,) of each sample, when it was last trained on; `remember` keeps them
+    losses  (samples,) of each sample, when it was last trained on; `remember` keeps them
     """
 
-    def __init__(self, settings: Settings, n: int, dtype: np.dtype, rng: np.random.Generator) -> None:
-        self.n, self.rng, self.shuffle = n, rng, settings.shuffle
-        self.later = n if settings.top_loss_fraction is None else math.ceil(settings.top_loss_fraction * n)
-        self.losses = np.zeros(n, dtype)
+    def __init__(
+        self, settings: Settings, rows: np.ndarray, samples: int, dtype: np.dtype, rng: np.random.Generator
+    ) -> None:
+        self.rows, self.n, self.rng, self.shuffle = rows, len(rows), rng, settings.shuffle
+        self.later = self.n if settings.top_loss_fraction is None else math.ceil(settings.top_loss_fraction * self.n)
+        self.losses = np.zeros(samples, dtype)
         self._shifts = np.zeros((0, 2), np.int8)
         if settings.augment:
             pixels = np.arange(-settings.augment, settings.augment + 1, dtype=np.int8)
             self._shifts = rng.permutation(np.stack(np.meshgrid(pixels, pixels), axis=-1).reshape(-1, 2))
-            self._places = rng.integers(0, len(self._shifts), n)
+            self._places = rng.integers(0, len(self._shifts), samples)
 
     def size(self, epoch: int) -> int:
         """How many samples epoch 1, 2, ... has."""
@@ -37,10 +40,11 @@ class Sampling:
 
     def order(self, epoch: int) -> np.ndarray:
         """(size,) the samples of an epoch, one after the other."""
-        chosen = np.arange(self.n)
+        chosen = self.rows
         if self.size(epoch) < self.n:
-            least = np.partition(self.losses, -self.later)[-self.later]
-            larger, equal = np.flatnonzero(self.losses > least), np.flatnonzero(self.losses == least)
+            losses = self.losses[self.rows]
+            least = np.partition(losses, -self.later)[-self.later]
+            larger, equal = self.rows[losses > least], self.rows[losses == least]
             chosen = np.concatenate([larger, equal])[: self.later]
         return self.rng.permutation(chosen) if self.shuffle else np.sort(chosen)
 
