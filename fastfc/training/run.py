@@ -207,7 +207,7 @@ class Run:
 
     def _go_on(self, plan: CheckpointPlan) -> None:
         """Take up the checkpoint, or write the first."""
-        more = {"first_step": self.first_step, "validation": None, "early_stopping": None}
+        more: dict[str, Any] = {"first_step": self.first_step, "validation": None, "early_stopping": None}
         if self.validation:
             more["validation"] = [digest(a) for a in (*parts_of(self.validation.X), self.validation.targets)]
         if self.watch.stopping:
