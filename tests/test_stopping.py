@@ -16,7 +16,7 @@ import fastfc
 from fastfc import BestCheckpoint, CSVLog, EarlyStopping, EpochRecord, TrainResult
 from fastfc.cli import main
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType
-from fastfc.storage.checkpoint import read_checkpoint
+from fastfc.storage.checkpoint import read_checkpoint, write_checkpoint
 from fastfc.training.monitor import Monitor
 from tests.command_line import SMALL as OPTIONS
 from tests.small import BACKENDS, SMALL, blobs, digest
@@ -239,6 +239,28 @@ def test_more_patience_goes_on_where_a_training_stopped(tmp_path: Path) -> None:
     longer = fastfc.train((X, Y), early_stopping=5, checkpoint=tmp_path, **options)
     assert len(longer.history) == len(short.history) + 3 and digest(longer.model) == digest(short.model)
     assert read_checkpoint(tmp_path)["epoch"] == len(longer.history)
+
+
+TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no loss": (lambda c: c["history"][1].pop("validation_loss"), "validation_loss of epoch 2: given None, expected a nu"),
+    "a text": (lambda c: c["history"][0].update(validation_loss="low"), "validation_loss of epoch 1: given 'low', expec"),
+    "no metrics": (lambda c: c["history"][0].update(metrics=3), "checkpoint: given a history of other records"),
+    "other epochs": (lambda c: c["history"][0].update(epoch=7), "checkpoint: given a history of other records"),
+    "an epoch less": (lambda c: c["history"].pop(), "checkpoint: given a history of other records"),
+    "no average": (lambda c: c["state"].pop("average"), "checkpoint: given no average of the parameters"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_checkpoint_of_other_content_is_one_line(tmp_path: Path, name: str) -> None:
+    change, message = TAMPERED[name]
+    options = {**OVERFITS, "epochs": 3, "early_stopping": 9, "ema": 0.9, "backend": "numpy", "checkpoint": tmp_path}
+    fastfc.train((X, Y), **options)
+    content = read_checkpoint(tmp_path)
+    change(content)
+    write_checkpoint(tmp_path, content)
+    with pytest.raises(FastFCError, match=f"^{message}"):
+        fastfc.train((X, Y), **options)
 
 
 @pytest.mark.parametrize(

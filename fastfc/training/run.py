@@ -219,6 +219,8 @@ class Run:
             return
         self.kept = snapshot.state.pop("best", [])
         if self.average:
+            if "average" not in snapshot.state:
+                raise invalid("checkpoint", "no average of the parameters", "one of this training")
             self.average.arrays = snapshot.state.pop("average")
         self._take_parameters(snapshot.state)
         self.result.history, self.first_epoch = snapshot.history, snapshot.epoch + 1
