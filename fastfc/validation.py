@@ -301,6 +301,7 @@ def number(
     """Raise unless `given` is a finite real number in the range."""
     if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
         raise InvalidType(f"{what}: given {given!r}, expected a number")
+    given = given.item() if isinstance(given, np.floating) else given  # a float32 cannot be compared with what follows
     largest: Any = sys.float_info.max  # compared, because a huge int cannot be made a float
     if not (-largest <= given <= largest and given > above and given >= at_least and given < below):
         bounds = (

@@ -60,6 +60,8 @@ def test_defaults_in_the_help_read_back_as_the_defaults() -> None:
         ("--augment 1 --no-shuffle", {"augment": 1, "shuffle": False}),
         ("--top-loss-fraction 0.5", {"top_loss_fraction": 0.5}),
         ("--top-loss-fraction all", {"top_loss_fraction": None}),
+        ("--ema none --warmup 2", {"ema": None, "warmup": 2.0}),
+        ("--ema 0.99 --plateau-patience 4", {"ema": 0.99, "plateau_patience": 4}),
         ("--scale 0.5 --lr 1e-3", {"scale": 0.5, "lr": 1e-3}),
     ],
 )

@@ -50,6 +50,7 @@ def network(units: int) -> Any:
 X, LABELS, PREDICTED, PROBABILITIES = digits()
 FIGURES: dict[str, Callable[[], Any]] = {
     "curves": lambda: plots.training_curves(HISTORY, title="mnist: 784-200-50-10, numba float32"),
+    "validation": lambda: plots.training_curves([{**r, "validation_loss": 1, "validation_accuracy": 1} for r in HISTORY]),
     "one epoch": lambda: plots.training_curves(HISTORY[:1]),
     "no test set": lambda: plots.training_curves([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]),
     "trend": lambda: plots.accuracy_trend({"002": HISTORY, "004": HISTORY[:5]}, title="Test accuracy"),
@@ -101,6 +102,18 @@ def test_curves_show_the_history() -> None:
     assert np.array_equal(test.get_ydata(), [record["test_loss"] for record in HISTORY])
     assert np.allclose(accuracy.lines[0].get_ydata(), [100 * record["test_accuracy"] for record in HISTORY])
     assert [text.get_text() for text in accuracy.texts] == ["99.00 %"]
+
+
+def test_curves_show_training_validation_and_test() -> None:
+    history = [{**r, "validation_loss": 0.9 / r["epoch"], "validation_accuracy": 0.5} for r in HISTORY]
+    loss, accuracy = plots.training_curves(history).axes
+    names = [line.get_label() for line in loss.lines]
+    assert names == ["training (as seen while training)", "validation", "test"]
+    assert np.array_equal(loss.lines[1].get_ydata(), [record["validation_loss"] for record in history])
+    assert [line.get_label() for line in accuracy.lines] == ["validation", "test"]
+    assert accuracy.get_ylabel() == "accuracy (%)" and [text.get_text() for text in accuracy.texts] == ["99.00 %"]
+    alone = [{k: v for k, v in record.items() if not k.startswith("test")} for record in history]
+    assert plots.training_curves(alone).axes[1].get_ylabel() == "validation accuracy (%)"
 
 
 def test_curves_of_a_regression_show_its_r2() -> None:

@@ -34,6 +34,8 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {  # data, settings
     "shifted images": (images(), {"augment": 1}),
     "the hardest": (images(), {"augment": 1, "top_loss_fraction": 0.3}),
     "float32": ((X.astype("f"), Y), {"dtype": "float32"}),
+    "averages, cosine_restarts": ((X, Y), {"ema": 0.99, "schedule": "cosine_restarts"}),
+    "plateau": ((X, Y), {"schedule": "plateau", "plateau_patience": 1, "lr": 2.0, "warmup": 0.2}),
     "targets, smoothed": ((X, np.eye(3)[Y]), {"label_smoothing": 0.1}),
     "two threads": ((X, Y), {**BUSY, "epochs": 5}),
 }
@@ -181,6 +183,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, name: str) 
 
 EXTENDED: dict[str, dict[str, Any]] = {
     "constant": {"schedule": "constant"},
+    "warm-up": {"schedule": "constant", "warmup": 1},
+    "inverse_scaling": {"schedule": "inverse_scaling"},
+    "averages": {"schedule": "constant", "ema": 0.9},
     "callable": {"schedule": lambda step, steps: 1 / (1 + step)},
     "shifts of the largest losses": {"schedule": "constant", "augment": 1, "top_loss_fraction": 0.3},
     "the same rates by another name": {"schedule": "constant", "then": {"schedule": lambda step, steps: 1}},
@@ -196,8 +201,8 @@ def test_a_finished_training_is_extended(tmp_path: Path, name: str, backend: str
     later = {**options, **options.pop("then", {})}
     later.pop("then", None)
     whole = fastfc.train(data, data, **{**options, "epochs": 5})
-    fastfc.train(data, data, checkpoint=tmp_path, **{**options, "epochs": 1})
-    for epochs in (2, 5):
+    fastfc.train(data, data, checkpoint=tmp_path, **{**options, "epochs": 2})
+    for epochs in (3, 5):
         extended = fastfc.train(data, data, checkpoint=tmp_path, checkpoint_every=2, **{**later, "epochs": epochs})
     assert digest(extended.model) == digest(whole.model)
     assert without_seconds(extended) == without_seconds(whole)

@@ -17,6 +17,7 @@ import fastfc
 from fastfc import Dataset, Network, Settings
 from fastfc.backend import load_backend
 from fastfc.kernels.plan import Epoch
+from fastfc.settings import SCHEDULES
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images
 
 X, Y = blobs(100)
@@ -37,8 +38,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], Any]] = {
     **{name: ({"activation": name}, Y) for name in ("tanh", "sigmoid", "identity")},
     **{f"init {init}": ({"init": init}, Y) for init in ("glorot", ("normal", 0.1), ("uniform", 0.1))},
     **{f"momentum {kind}": ({"momentum_kind": kind}, Y) for kind in ("none", "ema", "heavy_ball", "nesterov")},
-    **{f"schedule {name}": ({"schedule": name}, Y) for name in ("constant", "step", "cosine", "one_cycle")},
+    **{f"schedule {name}": ({"schedule": name}, Y) for name in SCHEDULES},
     "schedule callable": ({"schedule": lambda step, steps: 1 / (1 + step)}, Y),
+    "warm-up": ({"warmup": 1}, Y),
+    "averages": ({"ema": 0.9}, Y),
     "the hardest": ({"top_loss_fraction": 0.4}, Y),
     "batch 1": ({"batch_size": 1, "lr": 0.01, "epochs": 1}, Y),
     "batch 33, the last one 1": ({"batch_size": 33}, Y),

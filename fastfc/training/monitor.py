@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from fastfc.errors import InvalidType, invalid
 from fastfc.results import EpochRecord
@@ -52,7 +53,8 @@ class Monitor:
 
     def follow(self, record: EpochRecord) -> bool:
         """Take the next epoch into account; whether it is the best."""
-        value = record.metrics[self.monitor] if self.monitor in record.metrics else getattr(record, self.monitor)
+        value: Any = record.metrics.get(self.monitor, getattr(record, self.monitor, None))
+        number(f"{self.monitor} of epoch {record.epoch}", value)  # a checkpoint may have anything
         is_best = self.best is None or self._gain(value, self.best) > self.min_delta
         if is_best:
             self.best, self.best_epoch, self.waited = value, record.epoch, 0

@@ -13,25 +13,19 @@ COLUMNS = 80
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """`record` as one line of less than 80 columns; the time in seconds.
+    """`record` as one line of less than 80 columns: with a validation set its loss and score, else those of the test set.
 
-    Metrics of one's own, and beside a validation set the test score, are left out where there is no room for them.
+    The time in seconds is left out where there is no room for it.
     """
     width = len(str(epochs))
     parts = [f"epoch {record.epoch:{width}}/{epochs}", f"loss {record.loss:.4f}"]
-    score, more = test_score(record), []
-    if record.validation_loss is not None:
-        judged = validation_score(record)
-        parts.append(f"validation loss {record.validation_loss:.4f}" + (f", {judged[0]} {judged[1]}" if judged else ""))
-        more = [f"test {score[1]}"] if score else []
-    else:
-        parts += [f"test loss {record.test_loss:.4f}"] if record.test_loss is not None else []
-        parts += [f"test {score[0]} {score[1]}"] if score else []
-    seconds = f"{record.seconds:.3f} s"
-    for part in [*(f"{name} {value:.4f}" for name, value in record.metrics.items()), *more]:
-        if len("  ".join([*parts, part, seconds])) < COLUMNS:
-            parts.append(part)
-    return "  ".join([*parts, seconds])
+    tested, validated = test_score(record), validation_score(record)
+    if record.validation_loss is not None and validated:
+        parts.append(f"validation loss {record.validation_loss:.4f}, {validated[0]} {validated[1]}")
+    elif record.test_loss is not None and tested:
+        parts += [f"test loss {record.test_loss:.4f}", f"test {tested[0]} {tested[1]}"]
+    line, seconds = "  ".join(parts), f"  {record.seconds:.3f} s"
+    return line + seconds if len(line + seconds) < COLUMNS else line
 
 
 class Progress:

@@ -113,7 +113,9 @@ class Checkpoints:
         try:
             history = [EpochRecord(**record) for record in found["history"]]
         except TypeError:
-            raise invalid("checkpoint", "a history of other records", "one of this training") from None
+            history = []
+        if [(r.epoch, type(r.metrics)) for r in history] != [(k, dict) for k in range(1, found["epoch"] + 1)]:
+            raise invalid("checkpoint", "a history of other records", "one of this training")
         losses = found["losses"][0] if found["losses"] else None
         return Snapshot(found["epoch"], found["state"], history, found["generator"], losses)
 

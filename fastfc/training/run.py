@@ -210,7 +210,7 @@ class Run:
     def _go_on(self, plan: CheckpointPlan) -> None:
         """Take up the checkpoint, or write the first."""
         weights = None if self.weights is None else digest(self.weights)
-        more = {"sample_weight": weights, "first_step": self.first_step, "validation": None, "early_stopping": None}
+        more: dict[str, Any] = {"sample_weight": weights, "first_step": self.first_step, "validation": None, "early_stopping": None}
         if self.validation:
             more["validation"] = [digest(a) for a in (*parts_of(self.validation.X), self.validation.targets)]
         if self.watch.stopping:
@@ -222,6 +222,8 @@ class Run:
             return
         self.kept = snapshot.state.pop("best", [])
         if self.average:
+            if "average" not in snapshot.state:
+                raise invalid("checkpoint", "no average of the parameters", "one of this training")
             self.average.arrays = snapshot.state.pop("average")
         self._take_parameters(snapshot.state)
         self.result.history, self.first_epoch = snapshot.history, snapshot.epoch + 1
