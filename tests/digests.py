@@ -44,7 +44,7 @@ def trainings() -> dict[str, tuple[Any, dict[str, Any]]]:
         "batches in parts": ((dense, labels[:700]), {"hidden": (64, 32), "batch_size": 600, "momentum_kind": "none"}),
         "shifts": ((images, labels), {"hidden": (64, 32), "augment": 1, "grad_reduction": "mean"}),
         **{
-            kind: ((images, labels), {"hidden": (64, 32), "momentum_kind": kind, "weight_decay": decay})
+            f"{kind}, L2 {decay}": ((images, labels), {"hidden": (64, 32), "momentum_kind": kind, "weight_decay": decay})
             for kind, decay in (("none", 0.0), ("none", 1e-3), ("ema", 1e-3), ("heavy_ball", 0.0))
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 from fastfc.kernels.fused import dense, team
 from fastfc.kernels.fused.compiler.jit import OPTIONS
 from fastfc.kernels.fused.llvm import packing, vectors, views
+from fastfc.kernels.optimizers import Momentum
 from tests import uncompiled
 
 ROOT = Path(__file__).parents[1]
@@ -221,6 +223,18 @@ def test_kernels_pass_on_small_sizes_as_built_for(build: str, short_runs: dict[s
 @pytest.mark.parametrize("build", BUILDS[:2])
 def test_the_whole_ladder_passes_as_built_for(build: str) -> None:
     assert_passes(ladder(build, "not mnist"))
+
+
+@compiled
+def test_no_address_is_made_of_an_integer() -> None:
+    """LLVM may lose what a pointer points into on the way through an integer."""
+    a = np.ones((vectors.lanes("float32"),) * 2, "float32")
+    update = numba.njit(**OPTIONS)(dense.update.py_func)
+    rule = Momentum(*np.zeros(len(Momentum._fields), "float32"))
+    update(a, a, a[:1], a.copy(), a[None].copy(), rule)
+    (code,) = update.inspect_llvm().values()
+    (tile,) = re.findall(r"^define [^\n]*@fastfc_tile_float_Momentum.*?^}", code, re.MULTILINE | re.DOTALL)
+    assert "getelementptr" in tile and "inttoptr" not in tile and "ptrtoint" not in tile
 
 
 @compiled

@@ -40,6 +40,7 @@ def weights_of(model, layer, lo, hi):
 
 @inline
 def all_weights(model, layer):
+    """(fan_in, padded)"""
     return weights_of(model, layer, ZERO, model.layout[layer, FAN_IN])
 
 

@@ -80,6 +80,7 @@ def load_state(typingctx, state, i, rule):
 
 @intrinsic
 def store_state(typingctx, state, i, new, rule):
+    """What load_state would then give: new, a tuple of as many numbers as there are states."""
     def codegen(context, builder, signature, args):
         for k, address in enumerate(_state_addresses(context, builder, signature, args)):
             builder.store(builder.extract_value(args[2], k), address)

@@ -125,7 +125,7 @@ def arrange(labels, order, shifts, of):
 
 @inline
 def load_samples(problem, chosen, shifts, codes):
-    """The chosen samples into `codes`, shifted where `shifts` is not empty."""
+    """The chosen samples into codes (chosen, features), shifted where shifts (chosen, 2) is not empty."""
     data, options = problem.data, problem.options
     if data.csr.indptr.size > 0:
         batch.gather_csr(data.csr.data, data.csr.indices, data.csr.indptr, chosen, codes)
@@ -137,6 +137,7 @@ def load_samples(problem, chosen, shifts, codes):
 
 @inline
 def load_targets(problem, chosen, target):
+    """The targets of the chosen samples into target (chosen, outputs)."""
     if problem.data.labels.size > 0:
         batch.one_hot(problem.data.labels, chosen, problem.numbers.low, problem.numbers.high, target)
     else:
@@ -145,7 +146,7 @@ def load_targets(problem, chosen, target):
 
 @inline
 def fetch(problem, order, shifts, local, lo, hi, x, codes):
-    """Rows lo to hi of the next part of a batch, whose samples are `order`."""
+    """Rows lo to hi of the next part of a batch, whose samples are order (rows,), into x or codes (rows, features)."""
     of = local.arrangement
     arrange(problem.data.labels, order, shifts, of)
     own_codes, own_shifts = view_rows(codes, lo, hi), of.shifts[lo : hi if shifts.shape[0] > 0 else lo]
@@ -170,7 +171,7 @@ def multiply_half(model, problem, local, half, x, codes, out):
 
 @inline
 def multiply_input(team, model, problem, local, x, codes):
-    """A thread's share of the first layer's sums: some rows of either half, or of both."""
+    """A thread's share of the first layer's sums of x or codes (rows, features): some rows of either half, or of both."""
     rows, chunk = codes.shape[0], problem.options.chunk
     units = (rows + UNIT - 1) // UNIT
     for half in range(HALVES):
@@ -184,7 +185,7 @@ def multiply_input(team, model, problem, local, x, codes):
 
 @inline
 def forward_samples(model, sums, chunk, lo, hi):
-    """Rows lo to hi through all layers, from the halves of the first layer's sums."""
+    """Rows lo to hi through all layers, from sums (2 chunk, padded), the halves of the first layer's one below the other."""
     bias, out = flat(bias_of(model, ZERO)), outputs_of(model, ZERO, lo, hi)
     for i in range(hi - lo):
         row = flat(view_rows(out, i, i + 1))
