@@ -217,6 +217,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path, name: s
         with pytest.raises(Cut):
             train(1, checkpoint=tmp_path / "state", checkpoint_every=3, on_epoch=cut_after(epoch))
     resumed = train(1, checkpoint=tmp_path / "state", checkpoint_every=3)
+    assert read_checkpoint(tmp_path / "state")["epoch"] == last
     read = train(1, checkpoint=tmp_path / "state", checkpoint_every=3)
     for other in (resumed, read):
         assert digest(other.model) == digest(whole.model)

@@ -46,6 +46,10 @@ def test_what_is_held_out_is_never_trained_on(
     _, held = split(0.2, Y, 120, seed=0)
     assert set(seen[0][0]) == set(range(120)) - set(held) and not set(seen[1][0]) & set(held)
     assert len(seen[1][0]) == (96 if top is None else 48)
+    order, _, losses = seen[0]
+    if top is not None:
+        by_sample = dict(zip(order, losses, strict=True))  # of which some may be equal
+        assert sorted(by_sample[k] for k in seen[1][0]) == sorted(losses)[-48:]
     loss, accuracy = result.model.loss_and_accuracy(X[held], Y[held])
     assert (result.history[-1].validation_loss, result.history[-1].validation_accuracy) == (loss, accuracy)
     assert result.history[-1].validation_r2 is None and result.history[-1].test_accuracy == result.test_accuracy
