@@ -56,22 +56,23 @@ def test_an_average_is_of_the_parameters_after_each_step(
 
 
 STEADY: dict[str, Any] = {**SMALL, "shuffle": False, "schedule": "constant"}
-MOMENTA = ("none", "ema", "heavy_ball", "nesterov")
+KINDS = (*({"momentum_kind": kind} for kind in ("none", "ema", "nesterov")), {"optimizer": "adam"}, {"optimizer": "adagrad"})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("kind", MOMENTA)
-def test_a_training_goes_on_with_the_state_of_another(backend: str, kind: str) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: next(iter(kind.values())))
+def test_a_training_goes_on_with_the_state_of_another(backend: str, kind: dict[str, str]) -> None:
     """In the order of the file and at a constant rate, two trainings of it are one that is longer."""
-    options: dict[str, Any] = {**STEADY, "backend": backend, "momentum_kind": kind}
+    options: dict[str, Any] = {**STEADY, "backend": backend, **kind}
     whole = fastfc.train((X, Y), **{**options, "epochs": 3})
     first = fastfc.train((X, Y), **{**options, "epochs": 1})
-    before = [array.copy() for array in first.state.get("velocity", [])]
+    before = {name: [array.copy() for array in arrays] for name, arrays in first.state.items() if name != "steps"}
     then = fastfc.train((X, Y), network=first.model, state=first.state, **{**options, "epochs": 2})
     assert digest(then.model) == digest(whole.model)
     assert list(then.state) == list(whole.state) and then.state["steps"] == whole.state["steps"] == 12
-    assert all(np.array_equal(a, b) for a, b in zip(before, first.state.get("velocity", []), strict=True))
-    if kind != "none":
+    for name, arrays in before.items():
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, first.state[name], strict=True))
+    if before:
         alone = fastfc.train((X, Y), network=first.model, **{**options, "epochs": 2})
         assert digest(alone.model) != digest(whole.model)
 

@@ -111,7 +111,8 @@ WITH_L2 = [c for c in CASES if c.function in ("update", "step") and "accumulate"
 @dtypes
 def test_the_comparison_fails_without_l2(case: Case, dtype: str) -> None:
     arguments = case.arguments(SIZES["prime"], dtype)
-    rule = arguments["rule"]._replace(decay=0)
+    rule = arguments["rule"]
+    rule = rule._replace(**{name: 0 for name in ("decay", "shrink") if name in rule._fields})
     with pytest.raises(AssertionError, match=r"weights|parameters"):
         check(case, arguments, lambda *own: kernel(case, "reference")(*replaced(arguments, own, rule=rule)))
 

@@ -52,7 +52,7 @@ REFUSED: list[tuple[dict[str, Any], type[FastFCError], str]] = [
     ({"loss": "hinge"}, InvalidArgument, "loss: given 'hinge', expected one of softmax_ce, sigmoid_bce, mse"),
     ({"output_activation": "tanh"}, InvalidArgument, "output_activation: given 'tanh', expected 'identity' with loss"),
     ({"output_activation": "softmax", "loss": "mse"}, InvalidArgument, "output_activation: given 'softmax', expected"),
-    ({"optimizer": "adam"}, InvalidArgument, "optimizer: given 'adam', expected one of sgd"),
+    ({"optimizer": "lion"}, InvalidArgument, "optimizer: given 'lion', expected one of sgd"),
     ({"momentum_kind": "adam"}, InvalidArgument, "momentum_kind: given 'adam', expected one of none, ema, heavy_ball"),
     ({"schedule": "linear"}, InvalidArgument, "schedule: given 'linear', expected one of constant, step, cosine, one_"),
     ({"schedule": 3}, InvalidArgument, "schedule: given 3, expected one of constant"),

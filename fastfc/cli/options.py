@@ -26,7 +26,7 @@ def sizes(text: str) -> tuple[int, ...]:
 
 def shares(text: str) -> tuple[float, ...]:
     """'0.9,0.999' -> (0.9, 0.999)"""
-    return tuple(float(part) for part in text.split(","))
+    return () if text == "all 1" else tuple(float(part) for part in text.split(","))
 
 
 def names(text: str) -> str | tuple[str, ...]:
@@ -55,6 +55,11 @@ def scale(text: str) -> float | None:
     return None if text == "1/255" else float(text)
 
 
+def by_optimizer(text: str) -> float | None:
+    """'0.1' -> 0.1; 'by optimizer' -> None"""
+    return None if text == "by optimizer" else float(text)
+
+
 def share(text: str) -> float | None:
     """'0.5' -> 0.5; 'all' -> None"""
     return None if text == "all" else float(text)
@@ -75,7 +80,7 @@ OPTIONS = {
     "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the targets, which are numbers with mse"),
     "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
     "optimizer": Option(str, "NAME", ", ".join(settings.OPTIMIZERS)),
-    "lr": Option(float, "RATE", "learning rate, times what the schedule gives"),
+    "lr": Option(by_optimizer, "RATE", "learning rate, times what the schedule gives"),
     "betas": Option(shares, "B1,B2", "shares of adam's averages that are kept each step"),
     "epsilon": Option(float, "E", "added to the root of averages of squares: adam, adamw, rmsprop, adagrad"),
     "rho": Option(float, "R", "share of the average of squares that is kept each step: rmsprop"),
@@ -88,7 +93,7 @@ OPTIONS = {
     "plateau_patience": Option(int, "N", "epochs without a lower loss after which schedule plateau lowers the rate"),
     "plateau_factor": Option(float, "F", "what schedule plateau multiplies the rate by"),
     "ema": Option(decay, "D", "evaluate and keep an average of the parameters that decays by D a step; none: it is not"),
-    "weight_decay": Option(float, "L", "factor of the L2 penalty L/2 sum(w^2) on weights"),
+    "weight_decay": Option(by_optimizer, "L", "factor of the L2 penalty L/2 sum(w^2) on weights"),
     "label_smoothing": Option(float, "E", "share of each target that is spread over all classes"),
     "grad_reduction": Option(str, "NAME", "of the gradients of a batch: " + ", ".join(settings.REDUCTIONS)),
     "batch_size": Option(whole_or("all"), "N", "samples a step; all: the whole set"),
