@@ -58,6 +58,7 @@ def test_an_unknown_numba_is_told_once(what: str) -> None:
     assert reason.endswith(f"pip install '{jit.REQUIREMENT}'")
 
 
+@pytest.mark.slow
 def test_an_unknown_numba_trains_to_the_same_bits(tmp_path: Path) -> None:
     code = PROGRAM.format(UNKNOWN["name in the lowering"], TRAINS)
     found = python(code, FASTFC_CACHE_DIR=str(tmp_path), timeout=1200).splitlines()

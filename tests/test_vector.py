@@ -175,7 +175,7 @@ LADDER = [
     "test_elementary.py",
 ]
 # Which of these tests run with every run of the suite
-KERNELS = "gives_what and float32 and (odd or beside) and (dense or (sparse and uint8))"
+KERNELS = "gives_what and float32 and beside and (dense or (sparse and uint8)) and not (rmsprop or ema)"
 LINES = (
     "gives_what and (odd or prime or beside) or by_hand or central and relu or outputs_are_those and 2-layers "
     "or step_by_step and (defaults or sample) and (uint8 or floats)"
