@@ -42,7 +42,10 @@ Span = namedtuple("Span", "order shifts scale losses start stop is_held")
 @kernel
 def run(team, model, problem, schedule, span):
     """Steps span.start to span.stop of an epoch, this thread's share of them."""
-    options, local = problem.options, phases.local_memory(model, problem, team.thread)
+    options, local, all_codes = problem.options, phases.local_memory(model, problem, team.thread), problem.memory.codes
+    # What the phases need of the problem, no more: records go from call to call by value.
+    of_samples = phases.Problem(problem.data, options, problem.numbers, None, problem.shares)
+    of_features = phases.Problem(None, options, problem.numbers, None, problem.shares)
     chunk, size = options.chunk, options.batch_size
     passed, slot, end = 0, 0, min(span.stop * size, span.order.size)
     part_start = part_end = span.start * size  # the part in work; none yet, but the next is fetched
@@ -50,27 +53,27 @@ def run(team, model, problem, schedule, span):
         next_end = min(part_end + chunk, (part_end // size + 1) * size, end)
         s, rows, coming = part_start // size, part_end - part_start, next_end - part_end
         step_start, step_end = s * size, min((s + 1) * size, span.order.size)
-        x, codes = view_rows(local.x, slot, slot + rows), view_rows(problem.memory.codes, slot, slot + rows)
+        x, codes = view_rows(local.x, slot, slot + rows), view_rows(all_codes, slot, slot + rows)
         slot = chunk - slot
         next_x = view_rows(local.x, slot, slot + coming)
-        next_codes = view_rows(problem.memory.codes, slot, slot + coming)
+        next_codes = view_rows(all_codes, slot, slot + coming)
 
         if rows > 0:
             lo, hi = share(rows, UNIT, team.thread, team.threads)
             scale, sample_losses = span.scale[part_start:part_end], span.losses[part_start:part_end]
-            phases.by_samples(model, problem, local, lo, hi, scale, sample_losses)
+            phases.by_samples(model, of_samples, local, lo, hi, scale, sample_losses)
         lo, hi = share(coming, UNIT, team.thread, team.threads)
         order, shifts = span.order[part_end:next_end], span.shifts[part_end:next_end]
-        phases.fetch(problem, order, shifts, local, lo, hi, next_x, next_codes)
+        phases.fetch(of_samples, order, shifts, local, lo, hi, next_x, next_codes)
         passed = barrier(team, passed)
 
         if rows > 0:
             is_last = part_end == step_end and span.is_held == 0
             part = phases.Part(x, codes, s, part_start == step_start, is_last)
-            phases.by_features(team, model, problem, schedule, local, part)
+            phases.by_features(team, model, of_features, schedule, local, part)
         if team.threads > HALVES:  # otherwise a thread multiplies by no other rows than its own
             passed = barrier(team, passed)
-        phases.multiply_input(team, model, problem, local, next_x, next_codes)
+        phases.multiply_input(team, model, of_features, local, next_x, next_codes)
         passed = barrier(team, passed)
         part_start, part_end = part_end, next_end
 
