@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from fastfc.kernels.fused.compiler.jit import OPTIONS, kernel
-from fastfc.kernels.fused.llvm.vectors import Arguments
+from fastfc.kernels.fused.compiler.jit import OPTIONS, inline, kernel
 from fastfc.kernels.fused.llvm.views import flat
-from fastfc.kernels.optimizers import FORMULAS, STATES, STAYS
-
-# kind: a rule whose type alone counts; rules (steps, numbers) and factors (layers, 2, numbers), as `Optimizer` gives them
-Schedule = namedtuple("Schedule", "kind rules factors")
+from fastfc.kernels.optimizers import FORMULAS, KINDS, STATES, STAYS
 
 
 def stays(rule):
@@ -33,26 +27,25 @@ overload(formula, jit_options=OPTIONS)(lambda w, state, gradient, rule: FORMULAS
 
 
 @intrinsic
-def rule_of(typingctx, schedule, step, layer, which):
-    """The rule of a step for the weights (which = WEIGHTS) or the biases (BIASES) of a layer."""
-    rule_type = schedule.types[0]
+def as_rule(typingctx, numbers, kind):
+    """The first of `numbers` (n,) as a rule of the named kind."""
+    rule_class = KINDS[kind.instance_class.__name__]
+    rule_type = types.NamedTuple([numbers.dtype] * len(rule_class._fields), rule_class)
 
     def codegen(context, builder, signature, args):
-        rules_type, factors_type = signature.args[0].types[1:]
-        _, *arrays = cgutils.unpack_tuple(builder, args[0], 3)
-        signature = types.void(rules_type, factors_type)
-        x = Arguments(context, builder, signature, arrays, ("rules", "factors"))
-        kind = x.element("rules").as_pointer()
-        rules = builder.bitcast(x.address("rules", args[1]), kind)
-        factors = builder.bitcast(x.address("factors", args[2], args[3]), kind)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        values = [builder.load(builder.gep(data, [ir.IntType(64)(i)])) for i in range(len(rule_type))]
+        return context.make_tuple(builder, rule_type, values)
 
-        def product(i):
-            at = [ir.IntType(64)(i)]
-            return builder.fmul(builder.load(builder.gep(rules, at)), builder.load(builder.gep(factors, at)))
+    return rule_type(numbers, kind), codegen
 
-        return context.make_tuple(builder, rule_type, [product(i) for i in range(len(rule_type))])
 
-    return rule_type(schedule, types.intp, types.intp, types.intp), codegen
+@inline
+def rule_of(schedule, step, layer, which, out):
+    """The rule of a step for the weights (which = WEIGHTS) or the biases (BIASES) of a layer, into out (numbers,)."""
+    for i in range(out.size):
+        out[i] = schedule.rules[step, i] * schedule.factors[layer, which, i]
+    return out
 
 
 def _state_addresses(context, builder, signature, args):
@@ -90,12 +83,12 @@ def store_state(typingctx, state, i, new, rule):
 
 
 @kernel
-def step(parameters, state, gradient, rule):
-    """Move parameters and their state along the gradient, in place, by the formula of the kind that `rule` is of.
+def step(parameters, state, gradient, rule, kind):
+    """Move parameters and their state along the gradient, in place, by the formula of a kind.
 
-    parameters, gradient (rows, columns), C-contiguous; state (states, rows, columns).
+    parameters, gradient (rows, columns), C-contiguous; state (states, rows, columns); rule (numbers,) of that kind.
     """
-    w, gradients = flat(parameters), flat(gradient)
+    w, gradients, numbers = flat(parameters), flat(gradient), as_rule(rule, kind)
     for i in range(w.size):
-        w[i], new = formula(w[i], load_state(state, i, rule), gradients[i], rule)
-        store_state(state, i, new, rule)
+        w[i], new = formula(w[i], load_state(state, i, numbers), gradients[i], numbers)
+        store_state(state, i, new, numbers)

@@ -36,7 +36,7 @@ def while_compiling(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
     Python looks for no cycles meanwhile among the millions of objects of the compiler: an eighth of the time.
     """
 
-    def compile_undisturbed(signature: Any) -> Any:
+    def compile_undisturbed(*what: Any) -> Any:
         global _interrupts
         with ExitStack() as stack:
             interrupts = stack.enter_context(deferred_interrupts())
@@ -48,7 +48,7 @@ def while_compiling(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
             if gc.isenabled():
                 gc.disable()
                 stack.callback(gc.enable)
-            compiled = compile_kernel(signature)
+            compiled = compile_kernel(*what)
         interrupts.check()
         return compiled
 
