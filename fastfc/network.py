@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
 from fastfc.initializers import initialize
-from fastfc.kernels.plan import ACTIVATIONS, IDENTITY, LOSSES, SOFTMAX_CE, Plan
+from fastfc.kernels.plan import FROM_LOGITS, Plan
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.threads import available_threads, check_threads
 from fastfc.settings import Init, Settings
@@ -77,10 +77,13 @@ class Network:
     """Weights and biases, and the functions between them.
 
     layers      (inputs, hidden ..., outputs)
-    activation  of the hidden layers, one name for all or one for each: relu, tanh, sigmoid, identity
-    loss        softmax_ce, sigmoid_bce or mse: with it goes the function of the last layer, softmax, sigmoid, or for mse
-                `output_activation`
-    regression  whether the outputs are numbers to predict, as they are with mse unless this is False, or tell classes
+    activation  of the hidden layers, one name for all or one for each: relu, tanh, sigmoid, identity, leaky_relu, elu, selu,
+                gelu, gelu_tanh, silu, mish, softplus
+    loss        softmax_ce, sigmoid_bce, mse, mae, huber or poisson: with it goes the function of the last layer, softmax,
+                sigmoid, with poisson exp, and with the other three `output_activation`
+    huber_delta with the loss huber: the difference up to which it is the squared error
+    regression  whether the outputs are numbers to predict, as they are with the last four losses unless this is False, or
+                tell classes; with poisson they are numbers
     weights     list of (fan_in, fan_out) arrays, and biases list of (fan_out,): checked and copied. Without them they are
                 drawn by `init` (see fastfc.training.initializers) from `seed`
                 Those of a Network are read-only: they can be replaced by assigning others, not changed in place
@@ -117,6 +120,7 @@ class Network:
         *,
         regression: bool | None = None,
         input_kind: str | None = None,
+        huber_delta: float = 1.0,
         threads: int | None = None,
     ) -> None:
         one_of("backend", backend, tuple(BACKENDS))
@@ -128,11 +132,13 @@ class Network:
             activation=activation,
             loss=loss,
             output_activation=output_activation,
+            huber_delta=huber_delta,
             dtype=dtype,
         )
         number("scale", scale, above=0)
         self.regression, self.input_kind = check_regression(regression, loss), check_input_kind(input_kind)
         self.activations, self.loss, self.output_activation = settings.activations, loss, output_activation
+        self.huber_delta = settings.huber_delta
         self.dtype, self.scale, self.backend = np.dtype(settings.dtype), float(scale), backend
         self.threads = threads
         self.image_shape = check_image_shape(image_shape, self.layers[0])
@@ -153,11 +159,8 @@ class Network:
         s = settings or Settings()
         return Plan(
             layers=self.layers,
-            activations=(
-                *(ACTIVATIONS[name] for name in self.activations),
-                ACTIVATIONS[self.output_activation] if self.loss == "mse" else IDENTITY,
-            ),
-            loss=LOSSES[self.loss],
+            activations=(*self.activations, self.output_activation),
+            loss=self.loss,
             optimizer=s.make_optimizer(),
             smoothing=s.label_smoothing,
             mean=s.grad_reduction == "mean",
@@ -165,6 +168,7 @@ class Network:
             scale=self.scale,
             dtype=self.dtype,
             image_shape=self.image_shape,
+            huber_delta=self.huber_delta,
         )
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
@@ -176,13 +180,19 @@ class Network:
             label = self._label(X)
             if label >= 0:
                 return np.array([label])
-        return self._predicted(self.outputs(X))
+        return self._finite(self._predicted(self.outputs(X)))
 
     def _predicted(self, z: np.ndarray) -> np.ndarray:
         """What `predict` gives for outputs z (n, outputs)."""
         if self.regression:
-            return z[:, 0] if z.shape[1] == 1 else z
+            numbers = self._numbers(z)
+            return numbers[:, 0] if numbers.shape[1] == 1 else numbers
         return self._labels(z)
+
+    def _numbers(self, z: np.ndarray) -> np.ndarray:
+        """(n, outputs) what a regression predicts by outputs z: with poisson exp(z), which may be infinite."""
+        with np.errstate(over="ignore"):
+            return np.exp(z) if self.loss == "poisson" else z
 
     def _label(self, x: np.ndarray) -> int:
         """The class of one sample without a detour: a call of a compiled function. -1 where `outputs` must see to it."""
@@ -201,15 +211,15 @@ class Network:
     def _labels(self, outputs: np.ndarray) -> np.ndarray:
         if self._by_largest:
             return outputs.argmax(axis=1)
-        return (outputs[:, 0] > (0.5 if self.loss == "mse" else 0)).astype(np.int64)
+        return (outputs[:, 0] > (0 if self.loss in FROM_LOGITS else 0.5)).astype(np.int64)
 
     def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
-        """(n, outputs): the softmax or the sigmoid of the logits; with mse the outputs themselves. X (n, features), or CSR."""
+        """(n, outputs): the softmax or the sigmoid of the logits; with the other losses what is predicted. X (n, features), or CSR."""
         z = self.outputs(X)
-        if self.loss == "mse":
-            return z
+        if self.loss not in ("softmax_ce", "sigmoid_bce"):
+            return self._finite(self._numbers(z))
         with np.errstate(over="ignore", under="ignore"):
-            if LOSSES[self.loss] == SOFTMAX_CE:
+            if self.loss == "softmax_ce":
                 z -= z.max(axis=1, keepdims=True)
                 np.exp(z, out=z)
                 z /= z.sum(axis=1, keepdims=True)
@@ -217,12 +227,14 @@ class Network:
             return 1 / (1 + np.exp(-z))
 
     def outputs(self, X: npt.ArrayLike) -> np.ndarray:
-        """(n, outputs) what the last layer gives: logits, or with mse the outputs. X (n, features), or CSR.
+        """(n, outputs) what the last layer gives: logits, with poisson logarithms, else numbers. X (n, features), or CSR.
 
         Raises InvalidArgument or InvalidType for X of another shape, without rows, with NaN, or so large that what it
         gives is not finite, and for integers of another kind than those trained on (see `input_kind`).
         """
-        out = self._outputs(check_inputs(X, self.dtype, "X", self.layers[0], self.input_kind))
+        return self._finite(self._outputs(check_inputs(X, self.dtype, "X", self.layers[0], self.input_kind)))
+
+    def _finite(self, out: np.ndarray) -> np.ndarray:
         if not np.isfinite(out).all():
             raise invalid("X", f"values whose outputs are not finite in {self.dtype}", "smaller ones")
         return out
@@ -298,23 +310,18 @@ class Network:
 
     def _judge(self, z: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Mean loss and score of outputs z (n, outputs) with checked targets; the loss may be infinite or NaN."""
-        from fastfc.kernels.reference import losses
         from fastfc.kernels.reference.batch import one_hot
+        from fastfc.kernels.reference.epoch import HEADS
 
         target = targets if targets.ndim == 2 else np.empty_like(z)
         if targets.ndim == 1:
             one_hot(targets, np.arange(len(z)), 0, 1, target)
         delta, sample_losses, scale = np.empty_like(z), np.empty(len(z), z.dtype), np.ones(len(z), z.dtype)
         with np.errstate(all="ignore"):
-            if self.loss == "softmax_ce":
-                losses.softmax_cross_entropy(z, target, scale, delta, sample_losses)
-            elif self.loss == "sigmoid_bce":
-                losses.sigmoid_cross_entropy(z, target, scale, delta, sample_losses)
-            else:
-                losses.mean_squared_error(z, target, IDENTITY, scale, delta, sample_losses)
+            HEADS[self.loss](z, target, scale, delta, sample_losses, self.huber_delta)
         loss = float(sample_losses.mean(dtype=np.float64))
         if self.regression:
-            return loss, r2_score(target, z)
+            return loss, r2_score(target, self._numbers(z))
         right = self._labels(z) == (target.argmax(axis=1) if self._by_largest else target[:, 0] > 0.5)
         return loss, float(right.mean())
 
@@ -332,6 +339,7 @@ class Network:
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "regression": self.regression,
             "input_kind": self.input_kind,
+            **({"huber_delta": self.huber_delta} if self.loss == "huber" else {}),
         }
         save_parameters(path, description, self.weights, self.biases)
 
@@ -365,4 +373,5 @@ def load(path: str | os.PathLike[str]) -> Network:
         image_shape=d["image_shape"],
         regression=d["regression"],
         input_kind=d["input_kind"],
+        huber_delta=d.get("huber_delta", 1.0),
     )

@@ -9,12 +9,11 @@ from typing import Any, TypedDict
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
-from fastfc.kernels import optimizers, plan
+from fastfc.kernels import optimizers
+from fastfc.kernels.plan import ACTIVATIONS, FROM_LOGITS, LOSSES
 from fastfc.renamed import old_fields
 from fastfc.validation import number, one_of, sizes, whole
 
-ACTIVATIONS = tuple(plan.ACTIVATIONS)
-LOSSES = tuple(plan.LOSSES)
 OPTIMIZERS = {  # learning rate and weight decay where none are given: those of PyTorch, but for sgd
     "sgd": (0.15, 1e-4),
     "adam": (1e-3, 0.0),
@@ -49,6 +48,7 @@ class SettingsDict(TypedDict, total=False):
     loss: str
     output_activation: str
     outputs: int | None
+    huber_delta: float
     init: Init
     optimizer: str
     lr: float | None
@@ -126,6 +126,7 @@ class Settings:
     loss: str = "softmax_ce"
     output_activation: str = "identity"
     outputs: int | None = None
+    huber_delta: float = 1.0
     init: Init = "he"
     optimizer: str = "sgd"
     lr: Any = None  # a float once made, as is weight_decay
@@ -179,7 +180,7 @@ class Settings:
             )
         one_of("loss", self.loss, LOSSES)
         one_of("output_activation", self.output_activation, ACTIVATIONS)
-        if self.loss != "mse" and self.output_activation != "identity":
+        if self.loss in FROM_LOGITS and self.output_activation != "identity":
             raise invalid(
                 "output_activation",
                 repr(self.output_activation),
@@ -193,6 +194,7 @@ class Settings:
         one_of("input_kernel", self.input_kernel, INPUT_KERNELS)
 
     def _check_numbers(self) -> None:
+        number("huber_delta", self.huber_delta, above=0)
         number("lr", self.lr, above=0)
         number("momentum", self.momentum, at_least=0, below=1)
         number("weight_decay", self.weight_decay, at_least=0)

@@ -214,5 +214,6 @@ def _settings_of(network: Network | None) -> dict[str, Any]:
         "loss": network.loss,
         "output_activation": network.output_activation,
         "outputs": network.layers[-1],
+        "huber_delta": network.huber_delta,
         "dtype": network.dtype.name,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.errors import InvalidType, invalid
+from fastfc.kernels.plan import REGRESSIONS
 
 MOST_SHIFT = np.iinfo(np.int8).max
 ROWS = 4096  # checked for NaN at a time, to take little memory
@@ -146,9 +147,9 @@ def check_targets(
     """The targets as the kernels take them, and the number of outputs.
 
     Integer labels (n,) stay labels, int64, and each output is a class; with sigmoid_bce, labels 0 and 1 are one output's
-    targets. With mse integers are numbers like others, but for labels (n,) with more than one in `outputs`, unless it
-    is a `regression`. Floats (n,) or (n, outputs) are targets, and with the two cross-entropies must lie in [0, 1] (and
-    add up to 1 for the softmax).
+    targets. With mse, mae and huber integers are numbers like others, but for labels (n,) with more than one in `outputs`,
+    unless it is a `regression`; with poisson they are numbers. Floats (n,) or (n, outputs) are targets, with the two
+    cross-entropies in [0, 1] (and adding up to 1 for the softmax), with poisson not negative.
 
     Raises InvalidArgument or InvalidType.
     """
@@ -157,7 +158,7 @@ def check_targets(
         raise invalid(what, f"shape {array.shape}", "(samples,) or (samples, outputs)")
     if len(array) != n:
         raise invalid(what, f"{len(array)} targets", f"{n}, as many as samples")
-    numbers = loss == "mse" and (regression or outputs in (None, 1))
+    numbers = loss == "poisson" or (loss in REGRESSIONS and (regression or outputs in (None, 1)))
     if array.ndim == 1 and array.dtype.kind in "biu" and not numbers:
         return _labels(array, outputs, loss, dtype, what)
     if array.ndim == 1 and loss == "softmax_ce":
@@ -165,7 +166,9 @@ def check_targets(
     targets = _converted(array.reshape(n, -1), dtype, what)
     if outputs is not None and targets.shape[1] != outputs:
         raise invalid(what, f"{targets.shape[1]} targets a sample", f"{outputs}, as many as outputs")
-    if loss != "mse" and (targets.min() < 0 or targets.max() > 1):
+    if loss == "poisson" and targets.min() < 0:
+        raise invalid(what, f"targets from {targets.min()} on", "numbers >= 0 with loss 'poisson'")
+    if loss not in REGRESSIONS and (targets.min() < 0 or targets.max() > 1):
         raise invalid(what, f"targets from {targets.min()} to {targets.max()}", f"0 to 1 with loss {loss!r}")
     if loss == "softmax_ce" and not np.allclose(targets.sum(axis=1), 1, atol=1e-4):
         raise invalid(what, "targets of a sample that do not add up to 1", "shares that do, with loss 'softmax_ce'")
@@ -183,7 +186,7 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
     if outputs is None:
         outputs = max(high + 1, 2)
         if high >= len(array):
-            expected = "no more classes than samples, or `outputs` to say how many; numbers take loss 'mse'"
+            expected = "no more classes than samples, or `outputs` to say how many; numbers take a loss such as 'mse'"
             raise invalid(what, f"label {high} in {len(array)} samples", expected)
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
@@ -269,12 +272,14 @@ def check_input_kind(given: Any) -> str | None:
 
 
 def check_regression(given: Any, loss: str) -> bool:
-    """Whether outputs are numbers, not classes; None: with mse. Raises InvalidArgument or InvalidType."""
+    """Whether outputs are numbers, not classes; None: as is usual for the loss. Raises InvalidArgument or InvalidType."""
     if given is not None and not isinstance(given, bool):
         raise InvalidType(f"regression: given {given!r}, expected True, False or None")
-    if given and loss != "mse":
+    if given and loss not in REGRESSIONS:
         raise invalid("regression", given, f"False with loss {loss!r}, whose outputs tell classes")
-    return loss == "mse" if given is None else given
+    if given is False and loss == "poisson":
+        raise invalid("regression", given, f"True with loss {loss!r}, whose outputs are numbers")
+    return loss in REGRESSIONS if given is None else given
 
 
 def check_shifts(augment: int | None, image_shape: tuple[int, int] | None, X: Any) -> None:

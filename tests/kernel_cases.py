@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.kernels.optimizers import STATES, Accumulate, Optimizer, of_adam, of_momentum, of_squares
-from fastfc.kernels.plan import ACTIVATIONS
+from fastfc.kernels.plan import ACTIVATIONS, FROM_OUTPUT
 
 Arguments = dict[str, Any]
 BACKENDS = ("reference", "fused")
@@ -97,20 +97,30 @@ class Draw:
         shares = self.rng.random((rows, outputs)) + 0.01
         return (shares / shares.sum(axis=1, keepdims=True)).astype(self.dtype)
 
-    def rule(self, name: str) -> Any:
-        rules = OPTIMIZERS[name].rules(np.array([0.05], self.dtype))
-        return OPTIMIZERS[name].kind(*rules[0])
+    def rule(self, name: str) -> np.ndarray:
+        return OPTIMIZERS[name].rules(np.array([0.05], self.dtype))[0]
 
     def state(self, name: str, *shape: int) -> np.ndarray:
         return abs(self.normal(len(STATES[OPTIMIZERS[name].kind]), *shape))  # averages of squares are not negative
 
 
-def _activate(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
-    return {"z": 3 * draw.normal(batch, fan_out), "activation": activation}
+def _activate(activation: str, wanted: bool, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    slopes = draw.nan(batch if wanted else 0, fan_out)
+    return {"z": 3 * draw.normal(batch, fan_out), "slopes": slopes, "activation": activation}
 
 
-def _chain(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
-    return {"a": draw.normal(batch, fan_out), "delta": draw.normal(batch, fan_out), "activation": activation}
+def _chain(activation: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    return {"saved": draw.normal(batch, fan_out), "delta": draw.normal(batch, fan_out), "activation": activation}
+
+
+def _multiply(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    return {"slopes": draw.normal(batch, fan_out), "delta": draw.normal(batch, fan_out)}
+
+
+def _drop(kept: bool, layer: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    slopes, key = draw.normal(batch if kept else 0, fan_out), 2**64 - 12345
+    a, samples = draw.normal(batch, fan_out), draw.order(2**40, batch)
+    return {"a": a, "slopes": slopes, "samples": samples, "key": key, "layer": layer, "rate": 0.3}
 
 
 def _gather(kind: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
@@ -145,45 +155,39 @@ def _multiply_by(kind: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -
     return {"codes": draw.codes(kind, batch, fan_in), "scale": scale, "out": draw.nan(batch, fan_in)}
 
 
-def _loss(name: str, activation: int | None, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
-    target = draw.shares(batch, fan_out)
-    out = {"scale": draw.shares(1, batch)[0], "delta": draw.nan(batch, fan_out), "losses": draw.nan(batch)}
-    if activation is None:
-        return {"z": 3 * draw.normal(batch, fan_out), "target": target, **out}
-    return {"y": draw.normal(batch, fan_out), "target": target, "activation": activation, **out}
+def _loss(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    given = {"y": 3 * draw.normal(batch, fan_out), "target": draw.shares(batch, fan_out)}
+    written = {"delta": draw.nan(batch, fan_out), "losses": draw.nan(batch)}
+    return {**given, "scale": draw.shares(1, batch)[0], **written, "threshold": draw.number(1.5)}
 
 
 def _step(kind: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     shape = fan_in, fan_out
     moved = {"parameters": draw.normal(*shape), "state": draw.state(kind, *shape)}
-    return {**moved, "gradient": draw.normal(*shape), "rule": draw.rule(kind)}
+    return {**moved, "gradient": draw.normal(*shape), "rule": draw.rule(kind), "kind": OPTIMIZERS[kind].kind}
 
 
-def _layer(activation: int, draw: Draw, fan_in: int, fan_out: int, batch: int) -> Arguments:
+def _layer(draw: Draw, fan_in: int, fan_out: int, batch: int) -> Arguments:
     """The arguments of a forward pass after its input."""
     weights = (draw.normal(fan_in, fan_out) / np.sqrt(fan_in)).astype(draw.dtype)
-    return {
-        "weights": weights,
-        "bias": draw.normal(1, fan_out),
-        "activation": activation,
-        "out": draw.nan(batch, fan_out),
-    }
+    return {"weights": weights, "bias": draw.normal(1, fan_out), "out": draw.nan(batch, fan_out)}
 
 
 def _moved(kind: str, earlier: bool, draw: Draw, fan_in: int, fan_out: int) -> Arguments:
     """The arguments of an update after delta."""
     gradient = draw.normal(fan_in, fan_out) if earlier else draw.zeros(1, fan_out)
     weights, state = draw.normal(fan_in, fan_out), draw.state(kind, fan_in, fan_out)
-    return {"gradient": gradient, "weights": weights, "state": state, "rule": draw.rule(kind)}
+    moved = {"gradient": gradient, "weights": weights, "state": state}
+    return {**moved, "rule": draw.rule(kind), "kind": OPTIMIZERS[kind].kind}
 
 
-def _dense_forward(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
-    return {"x": draw.normal(batch, fan_in), **_layer(activation, draw, fan_in, fan_out, batch)}
+def _dense_forward(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    return {"x": draw.normal(batch, fan_in), **_layer(draw, fan_in, fan_out, batch)}
 
 
-def _dense_backward(activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+def _dense_backward(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     given = {"delta": draw.normal(batch, fan_out), "weights_t": draw.normal(fan_out, fan_in)}
-    return {**given, "a": draw.normal(batch, fan_in), "activation": activation, "out": draw.nan(batch, fan_in)}
+    return {**given, "out": draw.nan(batch, fan_in)}
 
 
 def _dense_update(kind: str, earlier: bool, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
@@ -196,8 +200,8 @@ def _codes(kind: str, draw: Draw, batch: int, fan_in: int) -> Arguments:
     return {"codes": draw.codes(kind, batch, fan_in), "scale": scale}
 
 
-def _sparse_forward(codes: str, activation: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
-    layer = _layer(activation, draw, fan_in, fan_out, batch)
+def _sparse_forward(codes: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    layer = _layer(draw, fan_in, fan_out, batch)
     return {**_codes(codes, draw, batch, fan_in), **layer, "work": None}
 
 
@@ -214,27 +218,40 @@ OPTIMIZERS = {
     "adamw": of_adam(0.9, 0.99, 1e-3, 0.01, decoupled=True),
     "rmsprop": of_squares(0.9, 0.1, 1e-3, 0.01),
     "accumulate": Optimizer(Accumulate, ()),
+    "sgd, L1": of_momentum("none", 0.9, 0.01).with_l1(0.02),
+    "adam, L1": of_adam(0.9, 0.99, 1e-3, 0.01).with_l1(0.02),
+    "nesterov, averaged": of_momentum("nesterov", 0.9, 0.01).averaged(0.99),
+    "adagrad, L1, averaged": of_squares(1.0, 1.0, 1e-3, 0.01).with_l1(0.02).averaged(0.99),
 }
+LOSSES = (
+    "softmax_cross_entropy",
+    "sigmoid_cross_entropy",
+    "mean_squared_error",
+    "mean_absolute_error",
+    "huber",
+    "poisson",
+)
 CODES = ("uint8", "float")
 
 
 def _table() -> list[Case]:
-    table = [Case("batch", "one_hot", "", _one_hot, ("out",), exact=True)]
-    for name, code in ACTIVATIONS.items():
-        unset = ("out",) if name == "sigmoid" else ()  # sigmoid(0) is not 0
-        table += [
-            Case("activations", "activate", name, partial(_activate, code), ("z",)),
-            Case("activations", "chain", name, partial(_chain, code), ("delta",)),
-            Case(
-                "losses", "mean_squared_error", name, partial(_loss, "mse", code), ("delta", "losses"), ("y", "delta")
-            ),
-            Case("dense", "forward", name, partial(_dense_forward, code), ("out",), MATRICES, unset),
-            Case(
-                "dense", "backward", name, partial(_dense_backward, code), ("out",), ("delta", "weights_t", "a", "out")
-            ),
-        ]
-    for name in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
-        table.append(Case("losses", name, "", partial(_loss, name, None), ("delta", "losses"), ("z", "delta")))
+    table = [
+        Case("batch", "one_hot", "", _one_hot, ("out",), exact=True),
+        Case("activations", "multiply", "", _multiply, ("delta",), exact=True),
+        Case("dense", "forward", "", _dense_forward, ("out",), MATRICES),
+        Case("dense", "backward", "", _dense_backward, ("out",), ("delta", "weights_t", "out")),
+    ]
+    for name in ACTIVATIONS:
+        for wanted in (False, True):
+            build = partial(_activate, name, wanted)
+            table.append(Case("activations", "activate", f"{name}{', slopes' * wanted}", build, ("z", "slopes")))
+    for name in sorted(FROM_OUTPUT):
+        table.append(Case("activations", "chain", name, partial(_chain, name), ("delta",)))
+    for kept in (False, True):
+        build = partial(_drop, kept, 2 * kept)
+        table.append(Case("dropout", "drop", "and slopes" * kept, build, ("a", "slopes"), exact=True))
+    for name in LOSSES:
+        table.append(Case("losses", name, "", _loss, ("delta", "losses"), ("y", "delta")))
     moved = ("weights", "state")
     for kind in OPTIMIZERS:
         step = ("parameters", "state")
@@ -246,10 +263,10 @@ def _table() -> list[Case]:
         for function, build in (("gather", _gather), ("gather_shifted", _gather_shifted), ("gather_csr", _gather_csr)):
             table.append(Case("batch", function, codes, partial(build, codes), ("out",), exact=True))
         table.append(Case("batch", "multiply_by", codes, partial(_multiply_by, codes), ("out",), exact=True))
-        for name in ("relu", "tanh"):
-            build = partial(_sparse_forward, codes, ACTIVATIONS[name])
-            table.append(Case("sparse", "forward", f"{codes} {name}", build, ("out",), MATRICES))
-        for kind, earlier in (("none", False), ("accumulate", False), ("nesterov", False), ("nesterov", True)):
+        table.append(Case("sparse", "forward", codes, partial(_sparse_forward, codes), ("out",), MATRICES))
+        for kind, earlier in (
+            ("none", False), ("accumulate", False), ("nesterov", False), ("nesterov", True), ("adagrad, L1, averaged", False),
+        ):  # fmt: skip
             name = f"{codes} {kind}{', second part' * earlier}"
             build = partial(_sparse_update, codes, kind, earlier)
             table.append(Case("sparse", "update", name, build, moved, MATRICES))

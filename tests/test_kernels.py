@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from fastfc.kernels.plan import ACTIVATIONS
 from tests.kernel_cases import (
     BACKENDS,
     CASES,
     DTYPES,
+    LOSSES,
     SIZES,
     Arguments,
     Case,
@@ -38,12 +40,12 @@ def test_arguments_are_in_the_order_of_the_signature(case: Case) -> None:
 
 
 def test_the_table_has_every_kernel() -> None:
-    modules = ("activations", "batch", "dense", "losses", "optimizers", "sparse")
+    modules = ("activations", "batch", "dense", "dropout", "losses", "optimizers", "sparse")
     functions = {
         (module, name)
         for module in modules
         for name, value in vars(backend_module("reference", module)).items()
-        if getattr(value, "__module__", None) == f"fastfc.kernels.reference.{module}"
+        if getattr(value, "__module__", None) == f"fastfc.kernels.reference.{module}" and name[0] != "_"
     }
     assert {(case.module, case.function) for case in CASES} == functions
 
@@ -74,7 +76,9 @@ MISTAKES = [_last_column, _sign, _last_row_left_out, _one_element, _nan]
 
 
 # The identity changes nothing that could be wrong, and what is written as uint8 can be neither negative nor NaN.
-CHANGING = [c for c in CASES if c.variant not in ("identity", "uint8") or c.module not in ("activations", "batch")]
+CHANGING = [
+    c for c in CASES if c.variant not in ("identity", "identity, slopes", "uint8") or c.module not in ("activations", "batch")
+]
 
 
 @pytest.mark.parametrize("case", CHANGING, ids=str)
@@ -111,8 +115,8 @@ WITH_L2 = [c for c in CASES if c.function in ("update", "step") and "accumulate"
 @dtypes
 def test_the_comparison_fails_without_l2(case: Case, dtype: str) -> None:
     arguments = case.arguments(SIZES["prime"], dtype)
-    rule = arguments["rule"]
-    rule = rule._replace(**{name: 0 for name in ("decay", "shrink") if name in rule._fields})
+    names = arguments["kind"]._fields
+    rule = np.where([name in ("decay", "shrink", "l1") for name in names], 0, arguments["rule"])
     with pytest.raises(AssertionError, match=r"weights|parameters"):
         check(case, arguments, lambda *own: kernel(case, "reference")(*replaced(arguments, own, rule=rule)))
 
@@ -128,7 +132,7 @@ def test_the_comparison_fails_without_the_last_sample(case: Case, dtype: str) ->
 
 
 def test_the_comparison_fails_where_an_input_or_the_padding_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    (case,) = [c for c in CASES if str(c) == "dense.forward relu"]
+    (case,) = [c for c in CASES if str(c) == "dense.forward"]
     arguments = case.arguments(SIZES["odd"], "float32")
     forward = kernel(case, "fused")
     check(case, arguments)
@@ -172,17 +176,17 @@ def test_losses_are_finite_for_any_logits(backend: str, dtype: str) -> None:
     z[:, :2], target[:] = [[9000, -9000], [-9000, 9000], [-1e-30, 1e-30]], [1, 0]
     delta, loss = np.full_like(z, np.nan), np.full(3, np.nan, dtype)
     own = (z, delta) if backend == "fused" else (z[:, :2], delta[:, :2])
-    losses.softmax_cross_entropy(own[0], target, np.ones(3, dtype), own[1], loss)
+    losses.softmax_cross_entropy(own[0], target, np.ones(3, dtype), own[1], loss, 1.0)
     np.testing.assert_allclose(loss, [0, 18000, np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(delta[:, :2], [[0, 0], [-1, 1], [-0.5, 0.5]], atol=1e-7)
-    losses.sigmoid_cross_entropy(own[0], target, np.ones(3, dtype), own[1], loss)
+    losses.sigmoid_cross_entropy(own[0], target, np.ones(3, dtype), own[1], loss, 1.0)
     np.testing.assert_allclose(loss, [0, 18000, 2 * np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(delta[:, :2], [[0, 0], [-1, 1], [-0.5, 0.5]], atol=1e-7)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @dtypes
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"])
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_a_nan_logit_gives_a_nan_loss(backend: str, dtype: str, name: str, column: int) -> None:
     """So that divergence is seen, wherever it begins."""
@@ -190,15 +194,14 @@ def test_a_nan_logit_gives_a_nan_loss(backend: str, dtype: str, name: str, colum
     z[0, column], target[:, 0] = np.nan, 1
     delta, loss = np.zeros_like(z), np.zeros(2, dtype)
     own = (z, delta) if backend == "fused" else (z[:, :3], delta[:, :3])
-    activation = (3,) if name == "mean_squared_error" else ()
-    getattr(backend_module(backend, "losses"), name)(own[0], target, *activation, np.ones(2, dtype), own[1], loss)
+    getattr(backend_module(backend, "losses"), name)(own[0], target, np.ones(2, dtype), own[1], loss, 1.0)
     assert np.isnan(loss[0]) and np.isfinite(loss[1])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("activation", range(4))
-def test_an_activation_keeps_nan(backend: str, activation: int) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_an_activation_keeps_nan(backend: str, activation: str) -> None:
     for dtype in DTYPES:
         z = np.array([[np.nan, 1.0, np.nan]], dtype)
-        backend_module(backend, "activations").activate(z, activation)
+        backend_module(backend, "activations").activate(z, z[:0], activation)
         assert np.isnan(z).tolist() == [[True, False, True]]

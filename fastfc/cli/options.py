@@ -78,6 +78,7 @@ OPTIONS = {
     "loss": Option(str, "NAME", ", ".join(settings.LOSSES)),
     "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse"),
     "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the targets, which are numbers with mse"),
+    "huber_delta": Option(float, "D", "difference up to which the loss huber is the squared error"),
     "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
     "optimizer": Option(str, "NAME", ", ".join(settings.OPTIMIZERS)),
     "lr": Option(by_optimizer, "RATE", "learning rate, times what the schedule gives"),

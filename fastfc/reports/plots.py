@@ -37,6 +37,9 @@ LOSS_LABELS = {
     "softmax_ce": "cross-entropy (nats, mean over samples)",
     "sigmoid_bce": "binary cross-entropy (nats, mean over samples)",
     "mse": "squared error (mean over samples)",
+    "mae": "absolute error (mean over samples)",
+    "huber": "Huber loss (mean over samples)",
+    "poisson": "Poisson loss (mean over samples)",
 }
 MISSING = "plots need matplotlib: pip install 'fastfc[plots]'"
 

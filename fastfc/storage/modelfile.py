@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.errors import InvalidArgument, InvalidType, ModelFileError, invalid
+from fastfc.kernels.plan import FROM_LOGITS
 from fastfc.settings import ACTIVATIONS, DTYPES, LOSSES
 from fastfc.storage.files import atomic_write, checked_name
 from fastfc.validation import (
@@ -83,7 +84,8 @@ def save_parameters(
 
     description  layers (sizes, input first), activations (a name for each hidden layer), loss, output_activation,
                  scale, dtype ("float32" or "float64"), image_shape ((height, width) or None), and unless the file
-                 is to be one of fastfc 0.1.0, regression and input_kind as `Network` has them: all of them, no other
+                 is to be one of fastfc 0.1.0, regression and input_kind as `Network` has them, and with the loss huber
+                 huber_delta: all of them, no other
     weights[k]   (layers[k], layers[k + 1]) and biases[k] (layers[k + 1],), finite, in that dtype
 
     Raises InvalidArgument or InvalidType before anything is written, and files.WriteError.
@@ -304,7 +306,8 @@ def parameter_shapes(layers: Sequence[int]) -> Shapes:
 
 def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
     later = LATER_KEYS if any(key in given for key in LATER_KEYS) else ()
-    same_keys("description", given, (*KEYS, *later))
+    of_loss = ("huber_delta",) if given.get("loss") == "huber" else ()
+    same_keys("description", given, (*KEYS, *later, *of_loss))
     layers = check_layers(given["layers"])
     activations = given["activations"]
     if not isinstance(activations, (list, tuple)) or len(activations) != len(layers) - 2:
@@ -312,7 +315,7 @@ def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in activations:
         one_of("activations", name, ACTIVATIONS)
     one_of("loss", given["loss"], LOSSES)
-    one_of("output_activation", given["output_activation"], ACTIVATIONS if given["loss"] == "mse" else ("identity",))
+    one_of("output_activation", given["output_activation"], ("identity",) if given["loss"] in FROM_LOGITS else ACTIVATIONS)
     number("scale", given["scale"], above=0)
     checked = {
         "layers": layers,
@@ -326,6 +329,9 @@ def _check_description(given: Mapping[str, Any]) -> dict[str, Any]:
     if later:  # not added to what has none: the SHA-256 is of the description as it is written
         checked["regression"] = check_regression(given["regression"], given["loss"])
         checked["input_kind"] = check_input_kind(given["input_kind"])
+    if of_loss:
+        number("huber_delta", given["huber_delta"], above=0)
+        checked["huber_delta"] = float(given["huber_delta"])
     return checked
 
 

@@ -15,7 +15,7 @@ from fastfc.data import Dataset
 from fastfc.data.dataset import load_pair
 from fastfc.errors import DivergenceError, invalid
 from fastfc.initializers import initialize
-from fastfc.kernels.plan import Epoch
+from fastfc.kernels.plan import REGRESSIONS, Epoch
 from fastfc.machine.interrupts import Interrupts
 from fastfc.network import PIXEL, Network
 from fastfc.results import EpochRecord, TrainResult
@@ -125,7 +125,7 @@ class Run:
         self.X, kind = check_inputs(data.X, dtype, trained_on=trained_on), input_kind(data.X)
         self.input_kind = trained_on if trained_on and kind == "float" else kind
         self.targets, outputs = check_targets(data.y, self.X.shape[0], self.settings.outputs, loss, dtype)
-        self.regression = loss == "mse" and self.targets.ndim == 2
+        self.regression = loss in REGRESSIONS and self.targets.ndim == 2
         self.weights = data.sample_weight
         return outputs
 
@@ -182,6 +182,7 @@ class Run:
             image_shape=data.image_shape,
             backend=backend,
             regression=self.regression,
+            huber_delta=settings.huber_delta,
             input_kind=self.input_kind,
         )
 

@@ -1,12 +1,12 @@
 """A fully connected layer: forward, backward and update.
 
-For one layer with input x, weights W, bias b and activation f, and a loss L:
+For one layer with input x, weights W, bias b, and a loss L:
 
-    forward    z = x W + b,  a = f(z)
-    backward   dL/dx = dL/dz W^T,  and through the activation of the layer before: dL/dz_before = dL/dx * f'(z_before)
+    forward    z = x W + b
+    backward   dL/dx = dL/dz W^T
     update     dL/dW = x^T dL/dz,  dL/db = sum over the batch of dL/dz
 
-`delta` stands for dL/dz, as δz does in report 000.
+`delta` stands for dL/dz, as δz does in report 000. Between the layers stand the functions of `activations`.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.reference.activations import activate, chain
 from fastfc.kernels.reference.optimizers import step
 
 
-def forward(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray) -> None:
-    """out (batch, fan_out) = f(x W + b);  x (batch, fan_in), weights (fan_in, fan_out), bias (1, fan_out)."""
+def forward(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    """out (batch, fan_out) = x W + b;  x (batch, fan_in), weights (fan_in, fan_out), bias (1, fan_out)."""
     np.dot(x, weights, out=out)
     out += bias
-    activate(out, activation)
 
 
-def backward(delta: np.ndarray, weights_t: np.ndarray, a: np.ndarray, activation: int, out: np.ndarray) -> None:
-    """out (batch, fan_in) = (delta W^T) * f'(z);  delta (batch, fan_out), weights_t (fan_out, fan_in).
-
-    a (batch, fan_in) is what the layer before gave, f its activation.
-    """
+def backward(delta: np.ndarray, weights_t: np.ndarray, out: np.ndarray) -> None:
+    """out (batch, fan_in) = delta W^T;  delta (batch, fan_out), weights_t (fan_out, fan_in)."""
     np.dot(delta, weights_t, out=out)
-    chain(a, out, activation)
 
 
 def update(
-    x: np.ndarray, delta: np.ndarray, gradient: np.ndarray, weights: np.ndarray, state: np.ndarray, rule: Any
+    x: np.ndarray,
+    delta: np.ndarray,
+    gradient: np.ndarray,
+    weights: np.ndarray,
+    state: np.ndarray,
+    rule: np.ndarray,
+    kind: Any,
 ) -> None:
     """One step of the weights along gradient + x^T delta;  x (batch, fan_in), delta (batch, fan_out).
 
-    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out) and
-    rule are those of `optimizers.step`.
+    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out),
+    rule and kind are those of `optimizers.step`.
     """
-    step(weights, state, gradient + np.dot(x.T, delta), rule)
+    step(weights, state, gradient + np.dot(x.T, delta), rule, kind)

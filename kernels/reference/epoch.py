@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 
 from fastfc.kernels.optimizers import BIASES, WEIGHTS
-from fastfc.kernels.plan import MSE, SIGMOID_BCE, SOFTMAX_CE, Epoch, Plan
-from fastfc.kernels.reference import batch, dense, losses
+from fastfc.kernels.plan import Epoch, Plan
+from fastfc.kernels.reference import activations, batch, dense, dropout, losses
 from fastfc.kernels.reference.optimizers import step
 
 Arrays = list[np.ndarray]
+HEADS = {
+    "softmax_ce": losses.softmax_cross_entropy,
+    "sigmoid_bce": losses.sigmoid_cross_entropy,
+    "mse": losses.mean_squared_error,
+    "mae": losses.mean_absolute_error,
+    "huber": losses.huber,
+    "poisson": losses.poisson,
+}
 
 
 class Trainer:
@@ -36,11 +44,14 @@ class Trainer:
         for k, name in enumerate(names):
             for kept, given in zip(self.kept, state.get(name, []), strict=name in state):
                 kept[k] = given
-        self.block, self.gradients = _in_one_block(parameters)
+        self.block = np.zeros(sum(p.size for p in parameters), plan.dtype)
+        self.gradients = _views(self.block, parameters)
         self.factors = plan.optimizer.factors(self.layers, plan.dtype)
         self.scale = np.array([plan.scale if X.dtype == np.uint8 else 1], plan.dtype)
         self.a = [np.empty((plan.batch_size, size), plan.dtype) for size in plan.layers]
         self.delta = [np.empty((plan.batch_size, size), plan.dtype) for size in plan.layers[1:]]
+        rows = [plan.batch_size * plan.keeps_slopes(l + 1) for l in range(self.layers)]  # none where they are not kept
+        self.slopes = [np.empty((n, size), plan.dtype) for n, size in zip(rows, plan.layers[1:], strict=True)]
         self.target = np.empty((plan.batch_size, plan.layers[-1]), plan.dtype)
         self.codes = np.empty((plan.batch_size, plan.layers[0]), X.dtype)
         self.none = [np.zeros((1, size), plan.dtype) for size in plan.layers[1:]]
@@ -48,12 +59,17 @@ class Trainer:
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
         """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update."""
         for s in range(start, stop):
+            if self.plan.clip_norm is not None:
+                self._clip(self.gradient(epoch, s), self.plan.clip_norm)
+                self.apply(epoch, s)
+                continue
             a, delta = self._back(epoch, s)
+            kind = self.plan.optimizer.kind
             for l in range(self.layers):
                 weights, of_biases = self._rule(epoch, s, l, WEIGHTS), self._rule(epoch, s, l, BIASES)
-                dense.update(a[l], delta[l], self.none[l], self.weights[l], self.kept[l], weights)
+                dense.update(a[l], delta[l], self.none[l], self.weights[l], self.kept[l], weights, kind)
                 summed = delta[l].sum(axis=0, keepdims=True)
-                step(self.biases[l], self.kept[self.layers + l], summed, of_biases)
+                step(self.biases[l], self.kept[self.layers + l], summed, of_biases, kind)
 
     def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
         """The gradient of the batch of step `s`, of all layers in one flat array, which may be changed before `apply`."""
@@ -67,8 +83,23 @@ class Trainer:
         """The update of step `s` along what that array holds."""
         for l in range(self.layers):
             for which, k in ((WEIGHTS, l), (BIASES, self.layers + l)):
-                parameters = [*self.weights, *self.biases][k]
-                step(parameters, self.kept[k], self.gradients[k], self._rule(epoch, s, l, which))
+                rule = self._rule(epoch, s, l, which)
+                step(self._parameters()[k], self.kept[k], self.gradients[k], rule, self.plan.optimizer.kind)
+
+    def parameters(self) -> np.ndarray:
+        """A copy of all parameters in one flat array, laid out as `gradient` gives it. Only with plan.keeps_gradient."""
+        return np.concatenate([p.ravel() for p in self._parameters()])
+
+    def place(self, flat: np.ndarray) -> None:
+        """The parameters become those of such an array."""
+        views = self.views(flat)
+        for own, given in zip(self._parameters(), [*views["weights"], *views["biases"]], strict=True):
+            own[:] = given
+
+    def views(self, flat: np.ndarray) -> dict[str, Arrays]:
+        """Where in such an array the "weights" and the "biases" of each layer are: views of it."""
+        arrays = _views(flat, self._parameters())
+        return {"weights": arrays[: self.layers], "biases": [b[0] for b in arrays[self.layers :]]}
 
     def state(self) -> dict[str, Arrays]:
         """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
@@ -81,31 +112,46 @@ class Trainer:
     def close(self) -> None:
         """Nothing to release here."""
 
-    def _rule(self, epoch: Epoch, s: int, layer: int, which: int) -> Any:
-        return self.plan.optimizer.kind(*(epoch.rules[s] * self.factors[layer, which]))
+    def _parameters(self) -> Arrays:
+        return [*self.weights, *self.biases]
+
+    def _rule(self, epoch: Epoch, s: int, layer: int, which: int) -> np.ndarray:
+        return epoch.rules[s] * self.factors[layer, which]
+
+    def _clip(self, gradient: np.ndarray, most: float) -> None:
+        """To a norm of at most `most` (Pascanu et al. 2013), in the form of torch.nn.utils.clip_grad_norm_."""
+        norm = np.sqrt(np.square(gradient, dtype=np.float64).sum())
+        gradient *= min(1.0, float(most / (norm + 1e-6)))
 
     def _back(self, epoch: Epoch, s: int) -> tuple[Arrays, Arrays]:
         """The batch of step s through the network and back: what goes into each layer, and dL/dz of each."""
         plan, size = self.plan, self.plan.batch_size
         part = slice(s * size, min((s + 1) * size, len(epoch.order)))
-        m = part.stop - part.start
-        a, delta = [x[:m] for x in self.a], [d[:m] for d in self.delta]
-        target = self._load(epoch.order[part], epoch.shifts[part], a[0])
+        m, order = part.stop - part.start, epoch.order[part]
+        a, delta, slopes = ([array[:m] for array in arrays] for arrays in (self.a, self.delta, self.slopes))
+        target = self._load(order, epoch.shifts[part], a[0])
 
+        self._drop(a[0], a[0][:0], order, epoch.dropout_key, 0)
         for l in range(self.layers):
-            dense.forward(a[l], self.weights[l], self.biases[l], plan.activations[l], a[l + 1])
+            dense.forward(a[l], self.weights[l], self.biases[l], a[l + 1])
+            activations.activate(a[l + 1], slopes[l], plan.activations[l])
+            if l + 1 < self.layers:
+                self._drop(a[l + 1], slopes[l], order, epoch.dropout_key, l + 1)
 
-        scale, sample_losses = epoch.scale[part], epoch.losses[part]
-        if plan.loss == SOFTMAX_CE:
-            losses.softmax_cross_entropy(a[-1], target, scale, delta[-1], sample_losses)
-        elif plan.loss == SIGMOID_BCE:
-            losses.sigmoid_cross_entropy(a[-1], target, scale, delta[-1], sample_losses)
-        elif plan.loss == MSE:
-            losses.mean_squared_error(a[-1], target, plan.activations[-1], scale, delta[-1], sample_losses)
-
-        for l in range(self.layers - 1, 0, -1):
-            dense.backward(delta[l], self.weights[l].T, a[l], plan.activations[l - 1], delta[l - 1])
+        HEADS[plan.loss](a[-1], target, epoch.scale[part], delta[-1], epoch.losses[part], plan.huber_delta)
+        for l in range(self.layers - 1, -1, -1):
+            if len(slopes[l]):
+                activations.multiply(slopes[l], delta[l])
+            else:
+                activations.chain(a[l + 1], delta[l], plan.activations[l])
+            if l:
+                dense.backward(delta[l], self.weights[l].T, delta[l - 1])
         return a, delta
+
+    def _drop(self, a: np.ndarray, slopes: np.ndarray, order: np.ndarray, key: int, layer: int) -> None:
+        rate = self.plan.dropout_rate(layer)
+        if rate:
+            dropout.drop(a, slopes, order, key, layer, rate)
 
     def _load(self, order: np.ndarray, shifts: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The batch: its samples into x, and its targets."""
@@ -125,8 +171,7 @@ class Trainer:
         return target
 
 
-def _in_one_block(like: Arrays) -> tuple[np.ndarray, Arrays]:
-    """Memory for arrays of these shapes, as one flat array, and as views of it."""
-    block = np.zeros(sum(array.size for array in like), like[0].dtype)
+def _views(block: np.ndarray, like: Arrays) -> Arrays:
+    """A flat array cut into arrays of these shapes."""
     ends = np.cumsum([array.size for array in like])
-    return block, [block[end - array.size : end].reshape(array.shape) for array, end in zip(like, ends, strict=True)]
+    return [block[end - array.size : end].reshape(array.shape) for array, end in zip(like, ends, strict=True)]

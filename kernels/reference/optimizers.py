@@ -9,12 +9,12 @@ import numpy as np
 from fastfc.kernels.optimizers import FORMULAS
 
 
-def step(parameters: np.ndarray, state: np.ndarray, gradient: np.ndarray, rule: Any) -> None:
-    """Move parameters and their state along the gradient, in place, by the formula of the kind that `rule` is of.
+def step(parameters: np.ndarray, state: np.ndarray, gradient: np.ndarray, rule: np.ndarray, kind: Any) -> None:
+    """Move parameters and their state along the gradient, in place, by the formula of a kind of optimiser.
 
-    parameters, gradient (rows, columns); state (states, rows, columns).
+    parameters, gradient (rows, columns); state (states, rows, columns); rule (numbers,) in the order of the kind's.
     """
-    moved, new = FORMULAS[type(rule)](parameters, tuple(state), gradient, rule)
+    moved, new = FORMULAS[kind](parameters, tuple(state), gradient, kind(*rule))
     parameters[:] = moved
     for old, array in zip(state, new, strict=True):
         old[:] = array

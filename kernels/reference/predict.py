@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.kernels.plan import Plan
-from fastfc.kernels.reference import dense
+from fastfc.kernels.reference import activations, dense
 
 CHUNK = 1024  # samples at a time
 
@@ -19,7 +19,7 @@ class Predictor:
         self.plan, self.weights, self.biases = plan, weights, [b[None] for b in biases]
 
     def outputs(self, X: Any) -> np.ndarray:
-        """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
+        """(n, outputs) f(z) of the last layer, the logits where that is the identity; X (n, features) uint8, plan.dtype, or CSR."""
         plan = self.plan
         out = np.empty((X.shape[0], plan.layers[-1]), plan.dtype)
         for start in range(0, X.shape[0], CHUNK):
@@ -28,9 +28,10 @@ class Predictor:
                 x = x.toarray()
             if x.dtype == np.uint8:
                 x = x * plan.dtype.type(plan.scale)
-            for l, (weights, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            for weights, bias, activation in zip(self.weights, self.biases, plan.activations, strict=True):
                 a = np.empty((len(x), weights.shape[1]), plan.dtype)
-                dense.forward(x, weights, bias, plan.activations[l], a)
+                dense.forward(x, weights, bias, a)
+                activations.activate(a, a[:0], activation)
                 x = a
             out[start : start + CHUNK] = x
         return out

@@ -14,15 +14,14 @@ def forward(
     scale: np.ndarray,
     weights: np.ndarray,
     bias: np.ndarray,
-    activation: int,
     out: np.ndarray,
     work: object,
 ) -> None:
-    """out (batch, fan_out) = f(scale * codes W + b);  codes (batch, fan_in) uint8 or floats, scale (1,).
+    """out (batch, fan_out) = scale * codes W + b;  codes (batch, fan_in) uint8 or floats, scale (1,).
 
     `work` is scratch memory of the fused kernel, and not used here.
     """
-    dense.forward(codes * scale, weights, bias, activation, out)
+    dense.forward(codes * scale, weights, bias, out)
 
 
 def update(
@@ -32,8 +31,9 @@ def update(
     gradient: np.ndarray,
     weights: np.ndarray,
     state: np.ndarray,
-    rule: Any,
+    rule: np.ndarray,
+    kind: Any,
     work: object,
 ) -> None:
     """One step of the weights along gradient + (scale * codes)^T delta, as in `dense.update`; `work` is not used here."""
-    dense.update(codes * scale, delta, gradient, weights, state, rule)
+    dense.update(codes * scale, delta, gradient, weights, state, rule, kind)
