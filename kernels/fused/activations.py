@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from fastfc.kernels.fused.compiler.jit import OPTIONS, inline, kernel
 from fastfc.kernels.fused.llvm.views import flat
-from fastfc.kernels.plan import RELU, SIGMOID, TANH
+
 
 F = np.float32
 D = np.float64

@@ -9,6 +9,8 @@ import numpy as np
 HALVES = 2  # of the features, each of which has its own sums in the first layer
 UNIT = 8  # samples or features that threads do not divide: the rows of a tile
 PANEL = 64  # features whose non-zeros are listed at a time
+CHUNK = 64  # samples that are predicted at a time: their activations stay in the caches
+WORK_PLACE, SCALE_PLACE = np.arange(2)  # of predict.one
 NEVER = 1 << 62  # in the counter of a team, opens every barrier
 
 # Columns of `Model.layout`, which has one row for each layer of weights: sizes; offsets into the arena; addresses.

@@ -7,6 +7,7 @@ from itertools import count
 from llvmlite import ir
 from numba import types
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fastfc.kernels.fused.compiler import objects
@@ -14,7 +15,7 @@ from fastfc.kernels.fused.compiler.types_of import types_of
 from fastfc.kernels.fused.compiler.slots import TABLE, unpack
 
 # What object code may call, all of the C library: an unknown name would end the process that loads it.
-CALLED = {"memcpy", "memset", "memmove", "log", "logf", "log1p", "log1pf", "sched_yield", "SwitchToThread", "syscall"}
+CALLED = {"memcpy", "memset", "memmove", "sqrt", "sqrtf", "log", "logf", "log1p", "log1pf", "sched_yield", "SwitchToThread", "syscall"}
 
 
 class ObjectLibrary(JITCodeLibrary):
@@ -24,6 +25,7 @@ class ObjectLibrary(JITCodeLibrary):
         self._finalized = True
 
 
+@global_compiler_lock
 def object_code(helper, symbol, key) -> bytes:
     """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`."""
     arguments, context = types_of(key), cpu_target.target_context

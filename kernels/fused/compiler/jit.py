@@ -14,7 +14,7 @@ from numba.extending import typeof_impl
 
 from fastfc.kernels.fused.compiler.entry import Entry
 from fastfc.kernels.fused.compiler.folder import cache_folder
-from fastfc.kernels.fused.compiler.guard import between_helpers, warn_once
+from fastfc.kernels.fused.compiler.guard import between_helpers, hold_locks_of_others, warn_once
 from fastfc.kernels.fused.compiler.types_of import types_of
 from fastfc.kernels.fused.compiler.slots import arguments_of
 
@@ -22,8 +22,7 @@ TESTED = (0, 68)  # the Numba whose inside is known here
 REQUIREMENT = "numba>=0.68.1,<0.69"
 
 # No flag that lets the compiler assume away NaN, inf or signed zeros, or reorder a sum: only a*b + c may become one FMA.
-# Kernels own no memory: without NRT no reference is counted.
-OPTIONS: Any = {"error_model": "numpy", "fastmath": {"contract"}, "_nrt": False}
+OPTIONS: Any = {"error_model": "numpy", "fastmath": {"contract"}}
 
 # As arguments from kernel to kernel, for Numba compiles a version for each Python integer.
 ZERO, ONE = np.arange(2)
@@ -44,6 +43,7 @@ except (ImportError, AttributeError) as error:
     )
     warn_once("jit", PLAIN)
 
+hold_locks_of_others()
 _plain: list[Any] = []  # compiled without `build`: their memory is theirs
 
 
