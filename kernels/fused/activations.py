@@ -124,12 +124,13 @@ def _value(x, kind):
         "relu": lambda x, kind: max(x, x - x),
         "tanh": lambda x, kind: tanh(x),
         "identity": lambda x, kind: x,
+        "sigmoid": lambda x, kind: ((x-x+1) if x >= 0 else exp(-abs(x)))/ (x-x+1 + exp(-abs(x))),
     }[kind.instance_class.__name__]
 
 
 overload(value, jit_options=OPTIONS)(_value)
 overload(slope_of, jit_options=OPTIONS)(lambda a, kind: {
-    "relu": lambda a, kind: 1.0 if a > 0 else 0.0, "tanh": lambda a, kind: 1 - a*a, "identity": lambda a, kind: 1.0}[kind.instance_class.__name__])
+    "relu": lambda a, kind: 1.0 if a > 0 else 0.0, "tanh": lambda a, kind: 1 - a*a, "identity": lambda a, kind: 1.0, "sigmoid": lambda a, kind: a*(1-a)}[kind.instance_class.__name__])
 overload(value_and_slope, jit_options=OPTIONS)(lambda a, kind: (lambda a, kind: (a, a)))
 
 

@@ -71,14 +71,14 @@ def transpose(weights, start, stop, out):
 
 
 @kernel
-def update(x, delta, gradient, weights, state, rule, kind):
+def update(x, delta, gradient, weights, state, rule):
     """One step of the weights along gradient + x^T delta, which is never stored.
 
     x (batch, fan_in), delta (batch, fan_out); gradient (fan_in, fan_out), or one row for all, is what earlier parts of
-    the batch gave; state (states, fan_in, fan_out), rule and kind are those of `optimizers.step`. A tile's columns of delta stay in
+    the batch gave; state (states, fan_in, fan_out), and rule those of `optimizers.step`. A tile's columns of delta stay in
     the L1 cache while all features pass.
     """
-    numbers = as_rule(rule, kind)
+    numbers = as_rule(rule)
     init_step = 1 if gradient.shape[0] == weights.shape[0] else 0
     m, lanes = weights.shape[0], VECTOR_BYTES // delta.itemsize
     vectors = delta.shape[1] // lanes

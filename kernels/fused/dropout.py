@@ -28,15 +28,18 @@ def mix(x):
 
 @inline
 def draw(unit, low, high):
-    """16 bits for a unit: half of a word that is hashed (as Wellons' lowbias32) from the unit's pair and a key of 64 bits."""
-    h = np.uint32(unit >> np.uint32(1)) * STEP + low
-    h ^= h >> np.uint32(16)
-    h *= np.uint32(0x21F0AAAD)
-    h ^= h >> np.uint32(15)
+    """16 bits for a unit (uint32): half of a word that is hashed from the unit's pair and a key of 64 bits.
+
+    Numba makes 64 bits of what it multiplies, adds or shifts: every step is cut to 32.
+    """
+    h = np.uint32(np.uint32(unit >> np.uint32(1)) * STEP + low)
+    h ^= np.uint32(h >> np.uint32(16))
+    h = np.uint32(h * np.uint32(0x21F0AAAD))
+    h ^= np.uint32(h >> np.uint32(15))
     h ^= high
-    h *= np.uint32(0x735A2D97)
-    h ^= h >> np.uint32(15)
-    return (h >> ((unit & np.uint32(1)) << np.uint32(4))) & np.uint32(0xFFFF)
+    h = np.uint32(h * np.uint32(0x735A2D97))
+    h ^= np.uint32(h >> np.uint32(15))
+    return np.uint32(h >> np.uint32((unit & np.uint32(1)) << np.uint32(4))) & np.uint32(0xFFFF)
 
 
 @inline

@@ -28,36 +28,37 @@ HEADS = {
 def of_plan(plan: Plan, X: Any, is_sparse: bool, gradient: bool, layout: np.ndarray) -> Parts:
     """The kernels of a training on X, of which those of the layers go into `layout`. Keys are those of `compiler.signature`."""
     t = f"f{plan.dtype.itemsize}"
-    vector, matrix, columns, codes = f"{t}:1C", f"{t}:2C", f"{t}:2A", f"={X.dtype.name}"
+    vector, matrix, columns, dtype = f"{t}:1C", f"{t}:2C", f"{t}:2A", f"={X.dtype.name}"
     work = f"Work(i4:1C,{matrix},{matrix},u4:1C,u4:2C,i8:1C)"
-    moved = f"{matrix},{matrix},{t}:3A,{vector}"  # gradient, weights, state, rule
-    kind, add = f"={plan.optimizer.kind.__name__}", f"={Accumulate.__name__}"
+    moved = f"{matrix},{matrix},{t}:3A"  # gradient, weights, state
+    rule, add = (f"Rule({vector},={kind.__name__})" for kind in (plan.optimizer.kind, Accumulate))
+    codes = f"Stored(u1:2C,{dtype})"
 
-    def update(of: str) -> int:
-        return _address("dense.update", f"({columns},{matrix},{moved},{of})")
+    def update(rule: str) -> int:
+        return _address("dense.update", f"({columns},{matrix},{moved},{rule})")
 
-    def update_first(of: str) -> int:
+    def update_first(rule: str) -> int:
         if not is_sparse:
-            return update(of)
-        return _address("codes.update", f"(u1:2A,{vector},{matrix},{moved},{of},{work},{codes})")
+            return update(rule)
+        return _address("codes.update", f"(Stored(u1:2A,{dtype}),{vector},{matrix},{moved},{rule},{work})")
 
     for l, row in enumerate(layout):
         row[[ACTIVATE, CHAIN]] = _of_layer(plan, l, matrix)
     is_csr, rates = not isinstance(X, np.ndarray), np.array(plan.dropout or [0.0] * (len(plan.layers) - 1))
     moves = not is_online(plan, is_sparse, plan.background)
     return Parts(
-        load=_load("codes.load_csr", t, codes) if is_csr else 0,
-        drop_codes=_address("codes.drop", f"(u1:2C,i8:1C,i,f8,f8,{codes})") if rates[0] else 0,
+        load=_load("codes.load_csr", t, dtype) if is_csr else 0,
+        drop_codes=_address("codes.drop", f"({codes},i8:1C,i,f8,f8)") if rates[0] else 0,
         drop=_address("dropout.drop", f"({matrix},{matrix},i8:1C,i,i,f8)") if rates[1:].any() else 0,
         rates=rates,
-        multiply=_address("codes.multiply", f"(u1:2C,i,i,{vector},{matrix},{matrix},{matrix},{work},{codes})")
+        multiply=_address("codes.multiply", f"({codes},i,i,{vector},{matrix},{matrix},{matrix},{work})")
         if is_sparse and moves
         else 0,
-        update_first=update_first(kind) if moves else 0,
+        update_first=update_first(rule) if moves else 0,
         add_first=update_first(add) if gradient else 0,
-        update=update(kind) if moves else 0,
+        update=update(rule) if moves else 0,
         add=update(add) if gradient else 0,
-        step=_address("optimizers.step", f"({matrix},{t}:3A,{matrix},{vector},{kind})") if moves else 0,
+        step=_address("optimizers.step", f"({matrix},{t}:3A,{matrix},{rule})") if moves else 0,
         head=_address(HEADS[plan.loss], f"({matrix},{matrix},{vector},{matrix},{vector},{t})"),
     )
 
@@ -81,9 +82,9 @@ def load_shifted(dtype: np.dtype, codes: str) -> int:
     return _load("codes.load_shifted", f"f{dtype.itemsize}", f"={codes}")
 
 
-def _load(name: str, t: str, codes: str) -> int:
+def _load(name: str, t: str, dtype: str) -> int:
     data = f"Data(u1:2C,Csr(u1:1C,i4:1C,i8:1C),i8:1C,{t}:2C)"
-    return _address(name, f"({data},i8:1C,i8:2C,i,i,{t},u1:2C,{codes})")
+    return _address(name, f"({data},i8:1C,i8:2C,i,i,{t},Stored(u1:2C,{dtype}))")
 
 
 def _address(name: str, key: str) -> int:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastfc.kernels.optimizers import Rule  # noqa: F401  found here by its name, as the others
+
 HALVES = 2  # of the features, each of which has its own sums in the first layer
 UNIT = 8  # samples or features that threads do not divide: the rows of a tile
 PANEL = 64  # features whose non-zeros are listed at a time
@@ -64,6 +66,13 @@ class ThreadMemory(NamedTuple):
     packed_words: Any
     words: Any
     starts: Any
+
+
+class Stored(NamedTuple):
+    """Samples as they are stored: codes (rows, bytes of a sample), of the named dtype."""
+
+    codes: Any
+    dtype: Any
 
 
 class Csr(NamedTuple):

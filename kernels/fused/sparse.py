@@ -136,11 +136,11 @@ def is_idle(gradient, rule):
 
 
 @kernel
-def update(codes, scale, delta, gradient, weights, state, rule, kind, work):
+def update(codes, scale, delta, gradient, weights, state, rule, work):
     """One step of the weights along gradient + (scale * codes)^T delta, which is never stored.
 
     gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in,
-    fan_out), rule and kind are those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in
+    fan_out), and rule those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in
     tiles of columns that stay in the L1 cache while they serve all features of the panel.
     """
     index, packed, starts = work.index, work.listed, work.starts
@@ -149,7 +149,7 @@ def update(codes, scale, delta, gradient, weights, state, rule, kind, work):
     vectors = delta.shape[1] // lanes
     most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
     tiles = (vectors + most - 1) // most
-    numbers = as_rule(rule, kind)
+    numbers = as_rule(rule)
     idle = is_idle(gradient, numbers)
     for j in range(0, weights.shape[0], PANEL):
         rows = min(PANEL, weights.shape[0] - j)

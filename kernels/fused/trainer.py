@@ -138,7 +138,8 @@ class Trainer:
     def _call(self, kernel: Entry, epoch: Epoch, start: int, stop: int, is_held: int = 0) -> None:
         """A kernel in all threads, for these steps. An error in one ends the others with what they have."""
         self.counter[0] = 0
-        calls = self._bound(kernel, epoch, Span(*_of_kernels(epoch), start, stop, is_held))
+        order, shifts, _, scale, losses, key, penalties = epoch
+        calls = self._bound(kernel, epoch, Span(order, shifts, scale, losses, penalties, key, start, stop, is_held))
         if start == stop:
             return
         if len(calls) == 1:
@@ -207,12 +208,6 @@ def cost_of(X: Any) -> np.ndarray:
         else np.bincount(sample.indices, minlength=X.shape[1])
     )
     return counts / sample.shape[0] + IDLE_COST
-
-
-def _of_kernels(epoch: Epoch) -> tuple[Any, ...]:
-    """What a Span has of an epoch; the key as a signed number of the same bits."""
-    key = epoch.dropout_key - (1 << 64) if epoch.dropout_key >> 63 else epoch.dropout_key
-    return epoch.order, epoch.shifts, epoch.scale, epoch.losses, epoch.penalties, key
 
 
 def _memory(

@@ -1,7 +1,7 @@
 """What a kernel is called with: as text, the key of its compiled form, and as a table of 64-bit slots.
 
-    array       u1:2C       dtype, dimensions, C-contiguous or A (any)      address, shape, and of A the strides in bytes
-    int         i           one slot
+    array       u1:2C       dtype, dimensions, C-contiguous, or A: any, as are those of 3 dimensions      address, shape, and of A the strides in bytes
+    int         i           one slot; from 2**63 on, the signed number of the same bits
     float       f4, f8      one slot, its bits
     tuple       Name(a,b)   what is in it; Name of a NamedTuple of `records`, or none
     name        =relu       nothing: a choice that is compiled in. A class counts as its name
@@ -21,7 +21,7 @@ Key = str
 def pack(value: Any, slots: list[int]) -> Key:
     """The key of a value, whose slots are added to `slots`."""
     if isinstance(value, np.ndarray):
-        layout = "C" if value.flags.c_contiguous else "A"
+        layout = "C" if value.ndim < 3 and value.flags.c_contiguous else "A"
         slots.append(value.__array_interface__["data"][0])
         slots.extend(value.shape)
         if layout == "A":
@@ -31,7 +31,7 @@ def pack(value: Any, slots: list[int]) -> Key:
         name = "" if type(value) is tuple else type(value).__name__
         return f"{name}({','.join([pack(item, slots) for item in value])})"
     if isinstance(value, (bool, int, np.integer)):
-        slots.append(int(value))
+        slots.append(int(value) if value >> 63 in (0, -1) else int(value) - (1 << 64))
         return "i"
     if isinstance(value, np.float32):
         slots.append(struct.unpack("<i", struct.pack("<f", value))[0])

@@ -164,6 +164,25 @@ class Product(Number):
         return self.vectors.builder.fmul(self.left.value, self.right.value)
 
 
+class Contracted(Number):
+    """The same, but which products become FMAs is left to LLVM, as in what Numba compiles."""
+
+    def _binary(self, instruction, other):
+        return Contracted(self.vectors, instruction(self.value, self._of(other).value, flags=("contract",)))
+
+    def __mul__(self, other):
+        return self._binary(self.vectors.builder.fmul, other)
+
+    def __add__(self, other):
+        return self._binary(self.vectors.builder.fadd, other)
+
+    def __sub__(self, other):
+        return self._binary(self.vectors.builder.fsub, other)
+
+    def __truediv__(self, other):
+        return self._binary(self.vectors.builder.fdiv, other)
+
+
 def compress(builder, value, chosen):
     """The chosen lanes of `value` moved to the front, in their order; what follows them is undefined."""
     kind = value.type
