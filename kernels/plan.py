@@ -37,7 +37,8 @@ LOWEST = -3e38  # a float of either width that is still finite
 class Epoch(NamedTuple):
     """What an epoch trains on: order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rules (steps, numbers)
     of the optimiser; scale (n,) of the gradient of each sample's loss, in that order, see `Plan.scales`; losses (n,), in that
-    order, which are written; dropout_key, 0 <= key < 2**64, from which all masks of the epoch follow."""
+    order, which are written; dropout_key, 0 <= key < 2**64, from which all masks of the epoch follow; penalties (steps,) float64,
+    which are written, or empty: the sum of the squares of all weights before each step."""
 
     order: np.ndarray
     shifts: np.ndarray
@@ -45,6 +46,7 @@ class Epoch(NamedTuple):
     scale: np.ndarray
     losses: np.ndarray
     dropout_key: int = 0
+    penalties: np.ndarray = np.zeros(0)
 
 
 @dataclass(frozen=True)
