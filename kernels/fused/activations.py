@@ -16,7 +16,6 @@ from numba.extending import overload
 from fastfc.kernels.fused.compiler.jit import OPTIONS, inline, kernel
 from fastfc.kernels.fused.llvm.views import flat
 
-
 F = np.float32
 D = np.float64
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -13,7 +12,6 @@ from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
 from fastfc.kernels.fused.encode import encode
 from fastfc.kernels.fused.records import (
-    FAN_IN,
     HALVES,
     NEVER,
     PADDED,
@@ -30,6 +28,7 @@ from fastfc.kernels.fused.records import (
     Shares,
     Span,
     Team,
+    Varying,
 )
 from fastfc.kernels.plan import Epoch, Plan
 
@@ -163,7 +162,7 @@ class Trainer:
             load = parts.load_shifted(self.plan.dtype, self.code_dtype)
             self.problem = self.problem._replace(parts=self.problem.parts._replace(load=load))
             self.calls.clear()
-        varying = Schedule(epoch.rules, self.factors), span
+        varying = Varying(Schedule(epoch.rules, self.factors), span)
         if kernel.name not in self.calls:
             more = (self.code_dtype,) if kernel is ONLINE else ()
             self.calls[kernel.name] = [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import count
-
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -25,18 +23,16 @@ class ObjectLibrary(JITCodeLibrary):
     def _finalize_final_module(self):
         self._finalized = True
 
-    def emit(self) -> bytes:
-        """Object code of what the entry, which has the library's name, needs: much that is there is for Numba alone."""
-        module, machine = self._final_module, self._codegen._tm
-        for value in (*module.functions, *module.global_variables):
+    def _optimize_final_module(self):
+        """What the entry, which has the library's name, does not need is dropped first: much is there for Numba alone."""
+        for value in (*self._final_module.functions, *self._final_module.global_variables):
             if not value.is_declaration and value.name != self.name:
                 value.linkage = "internal"
-        passes, builder = llvm.create_new_module_pass_manager(), llvm.create_pass_builder(
-            machine, llvm.create_pipeline_tuning_options()
-        )
-        passes.add_global_dead_code_eliminate_pass()
-        passes.run(module, builder)
-        return machine.emit_object(module)
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+    def emit(self) -> bytes:
+        return self._codegen._tm.emit_object(self._final_module)
 
 
 @global_compiler_lock
@@ -49,8 +45,9 @@ def object_code(helper, symbol, key) -> bytes:
     library = ObjectLibrary(context.codegen(), symbol)
     module = library.create_ir_module(symbol)
     entry = ir.Function(module, ir.FunctionType(ir.VoidType(), [TABLE]), symbol)
-    builder, places = ir.IRBuilder(entry.append_basic_block()), count()
-    values = [unpack(context, builder, kind, entry.args[0], places) for kind in arguments]
+    builder = ir.IRBuilder(entry.append_basic_block())
+    together = types.Tuple(arguments)
+    values = cgutils.unpack_tuple(builder, unpack(context, builder, together, entry.args[0], 0), len(arguments))
     native = context.declare_function(module, compiled.fndesc)
     context.call_conv.call_function(builder, native, types.none, arguments, values)
     builder.ret_void()
