@@ -124,6 +124,11 @@ class Trainer:
         """A copy of all parameters in one flat array, laid out as that of the gradient."""
         return self.arena.memory[: self.arena.parameters].copy()
 
+    def views(self, flat: np.ndarray) -> dict[str, Arrays]:
+        """Where in such an array the "weights" and the "biases" of each layer are: views of it."""
+        weights, biases = ([get(l, flat) for l in self.layers] for get in (self.arena.weights, self.arena.bias))
+        return {"weights": weights, "biases": biases}
+
     def place(self, flat: np.ndarray) -> None:
         """The parameters become those of such an array."""
         self.arena.memory[: self.arena.parameters] = flat
@@ -176,11 +181,10 @@ class Trainer:
 
     def _views(self) -> dict[str, Arrays]:
         """The parameters and the optimiser's state where they lie."""
-        arena, names = self.arena, self.plan.optimizer.states
-        views = {"weights": [arena.weights(l) for l in self.layers], "biases": [arena.bias(l) for l in self.layers]}
-        for k, name in enumerate(names, 1):
-            away = k * arena.distance
-            views[name] = [get(l, away) for get in (arena.weights, arena.bias) for l in self.layers]
+        arena, views = self.arena, self.views(self.arena.memory)
+        for k, name in enumerate(self.plan.optimizer.states, 1):
+            kept = self.views(arena.memory[k * arena.distance :])
+            views[name] = [*kept["weights"], *kept["biases"]]
         return views
 
     def _fill(self, state: dict[str, Arrays]) -> None:
