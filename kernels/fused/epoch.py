@@ -48,7 +48,7 @@ def run(team, model, problem, varying):
                 phases.square(team, model, problem, 0, squares[0])
         lo, hi = share(coming, UNIT, team.thread, team.threads)
         order, shifts = span.order[part_end:next_end], span.shifts[part_end:next_end]
-        phases.fetch(problem, order, shifts, span.key, local, lo, hi, next_x, next_codes)
+        phases.fetch(problem, local, phases.Coming(order, shifts, span.key, next_x, next_codes), lo, hi)
         passed = barrier(team, passed)
 
         if rows > 0:

@@ -38,6 +38,9 @@ LANES = VECTOR_BYTES // 4  # rows of weights that are transposed in whole blocks
 # The samples of a part of the batch of step `step`; whether the gradient begins with them, and the update follows.
 Part = namedtuple("Part", "x codes step is_first is_last")
 Rows = namedtuple("Rows", "layer lo hi")  # of the weights of a layer
+Coming = namedtuple("Coming", "order shifts key x codes")  # samples of the next part, and where they are put: x or codes
+# Weights and the rule by which they move along `init` + the gradient of a part; or, if `adds`, the gradient of earlier parts.
+Moved = namedtuple("Moved", "init weights rule adds")
 
 # The memory as one thread sees it: x (2 * chunk, features) and target (chunk, outputs) of all; sums (HALVES * chunk, padded) of
 # the first layer; ones in a column, zeros in a row; and a row, a rule and the rest of its own.
@@ -120,14 +123,14 @@ def load_targets(problem, chosen, target):
 
 
 @inline
-def fetch(problem, order, shifts, key, local, lo, hi, x, codes):
+def fetch(problem, local, coming, lo, hi):
     """Rows lo to hi of the next part of a batch, whose samples are order (rows,), into x (rows, features) or codes (rows, bytes)."""
     of = local.arrangement
-    arrange(problem.data.labels, order, shifts, of)
-    own_codes, own_shifts = view_rows(codes, lo, hi), of.shifts[lo : hi if shifts.shape[0] > 0 else lo]
-    load_samples(problem, of.chosen[lo:hi], own_shifts, key, own_codes)
+    arrange(problem.data.labels, coming.order, coming.shifts, of)
+    own_codes, own_shifts = view_rows(coming.codes, lo, hi), of.shifts[lo : hi if coming.shifts.shape[0] > 0 else lo]
+    load_samples(problem, of.chosen[lo:hi], own_shifts, coming.key, own_codes)
     if problem.options.convert:
-        batch.multiply_by(own_codes, problem.numbers.scale, view_rows(x, lo, hi))
+        batch.multiply_by(own_codes, problem.numbers.scale, view_rows(coming.x, lo, hi))
 
 
 @inline
@@ -228,11 +231,9 @@ def by_samples(model, problem, local, key, lo, hi, sample_scale, sample_losses):
 
 
 @inline
-def step_rows(model, problem, local, part, rows, init, weights, rule, adds):
-    """One step of `weights`, which stand for these rows, along init + the gradient of this part of the batch.
-
-    With `adds` they are not weights but the gradient of earlier parts, to which that of this one is added.
-    """
+def step_rows(model, problem, local, part, rows, moved):
+    """One step of what stands for these rows, by the gradient of this part of the batch."""
+    init, weights, rule, adds = moved
     delta, samples = deltas_of(model, rows.layer, ZERO, part.codes.shape[0]), part.codes.shape[0]
     state, parts = state_of(model, weights), problem.parts
     if rows.layer == 0 and problem.options.sparse:
@@ -255,18 +256,18 @@ def update_weights(model, problem, schedule, local, part, rows, common):
     weights = weights_of(model, rows.layer, rows.lo, rows.hi)
     rule = rule_of(schedule, part.step, rows.layer, WEIGHTS, local.rule)
     if model.gradient < 0:
-        step_rows(model, problem, local, part, rows, common, weights, rule, False)
+        step_rows(model, problem, local, part, rows, Moved(common, weights, rule, False))
         return
     earlier = gradient_of(model, rows.layer, rows.lo, rows.hi)
     if part.is_first:
         fill(earlier, model.arena.dtype.type(0))
     if not part.is_last:
-        step_rows(model, problem, local, part, rows, common, earlier, rule, True)
+        step_rows(model, problem, local, part, rows, Moved(common, earlier, rule, True))
         return
     for i in range(earlier.shape[0]):
         for j in range(earlier.shape[1]):
             earlier[i, j] += common[0, j]
-    step_rows(model, problem, local, part, rows, earlier, weights, rule, False)
+    step_rows(model, problem, local, part, rows, Moved(earlier, weights, rule, False))
 
 
 @inline

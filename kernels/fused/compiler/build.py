@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core.codegen import JITCodeLibrary
@@ -11,10 +12,10 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fastfc.kernels.fused.compiler import objects
-from fastfc.kernels.fused.compiler.types_of import types_of
 from fastfc.kernels.fused.compiler.slots import TABLE, unpack
+from fastfc.kernels.fused.compiler.types_of import types_of
 
-# What object code may call, all of the C library: an unknown name would end the process that loads it.
+# What object code may call: of the C library alone, which is in a process without Numba too.
 CALLED = {"memcpy", "memset", "memmove", "sqrt", "sqrtf", "log", "logf", "log1p", "log1pf", "sched_yield", "SwitchToThread", "syscall"}
 
 
@@ -24,10 +25,24 @@ class ObjectLibrary(JITCodeLibrary):
     def _finalize_final_module(self):
         self._finalized = True
 
+    def emit(self) -> bytes:
+        """Object code of what the entry, which has the library's name, needs: much that is there is for Numba alone."""
+        module, machine = self._final_module, self._codegen._tm
+        for value in (*module.functions, *module.global_variables):
+            if not value.is_declaration and value.name != self.name:
+                value.linkage = "internal"
+        passes, builder = llvm.create_new_module_pass_manager(), llvm.create_pass_builder(
+            machine, llvm.create_pipeline_tuning_options()
+        )
+        passes.add_global_dead_code_eliminate_pass()
+        passes.run(module, builder)
+        return machine.emit_object(module)
+
 
 @global_compiler_lock
 def object_code(helper, symbol, key) -> bytes:
-    """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`."""
+    """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`; as
+    `objects` keeps it."""
     arguments, context = types_of(key), cpu_target.target_context
     helper.compile(types.void(*arguments))
     compiled = helper.overloads[arguments]
@@ -42,19 +57,21 @@ def object_code(helper, symbol, key) -> bytes:
     library.add_ir_module(module)
     library.add_linking_library(compiled.library)
     library.finalize()
-    _check(library._final_module, symbol)
-    return library._codegen._tm.emit_object(library._final_module)
+    code = library.emit()
+    return objects.content_of(_calls(library._final_module, symbol), code)
 
 
-def _check(module, symbol) -> None:
-    """Raise NotImplementedError unless all that the code calls is in it, or in CALLED."""
+def _calls(module, symbol) -> set[str]:
+    """The functions that the code calls and does not have. NotImplementedError unless they are in CALLED."""
     declared = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     if declared - CALLED:
         raise NotImplementedError(f"{symbol} calls {', '.join(sorted(declared - CALLED))}")
+    return declared
 
 
 def compile_kernel(helper, symbol, key) -> int:
-    """The address of the kernel, which is kept for the next process."""
-    code = object_code(helper, symbol, key)
-    objects.save(symbol, code)
-    return objects.link(symbol, code)
+    """The address of the kernel, which is kept for the next process if it can be loaded in this one."""
+    content = object_code(helper, symbol, key)
+    address = objects.link(symbol, content)
+    objects.save(symbol, content)
+    return address
