@@ -64,11 +64,3 @@ def _calls(module, symbol) -> set[str]:
     if declared - CALLED:
         raise NotImplementedError(f"{symbol} calls {', '.join(sorted(declared - CALLED))}")
     return declared
-
-
-def compile_kernel(helper, symbol, key) -> int:
-    """The address of the kernel, which is kept for the next process if it can be loaded in this one."""
-    content = object_code(helper, symbol, key)
-    address = objects.link(symbol, content)
-    objects.save(symbol, content)
-    return address

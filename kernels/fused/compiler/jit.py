@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numba.extending import typeof_impl
 
+from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.entry import Entry
 from fastfc.kernels.fused.compiler.guard import between_helpers, hold_locks_of_others, warn_once
 from fastfc.kernels.fused.compiler.known import is_known, plainly
@@ -30,7 +31,7 @@ PLAIN = ""  # why kernels are compiled by Numba's public means alone, where they
 try:
     if not is_known(numba.__version__):
         raise ImportError("its version")
-    from fastfc.kernels.fused.compiler.build import compile_kernel
+    from fastfc.kernels.fused.compiler.build import object_code
     from fastfc.kernels.fused.compiler.lowering import HelperCompiler
 
     HELPER = {"pipeline_class": HelperCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -64,16 +65,19 @@ class Kernel(Entry):
         self.py_func, self.helper = function, inline(function)
 
     def compile(self, symbol: str, key: str) -> int:
-        """The address of its compiled form for the arguments of a key."""
+        """The address of its compiled form for the arguments of a key, which is kept for the next process."""
         if PLAIN:
             return self._compile_plainly(key)
         try:
-            return compile_kernel(self.helper, symbol, key)
+            content = object_code(self.helper, symbol, key)
+            address = objects.link(symbol, content)
         except Exception as error:
             address = self._compile_plainly(key)  # raises what is wrong with the kernel itself
             reason = f"{type(error).__name__}: {error}"
             warn_once("build", f"compiled kernels cannot be kept, so every process compiles anew, after {reason}")
             return address
+        objects.save(symbol, content)
+        return address
 
     def _compile_plainly(self, key: str) -> int:
         helper, like = self.helper, numba.types.Tuple(types_of(key))

@@ -61,6 +61,9 @@ def load(symbol: str) -> int | None:
 def save(symbol: str, content: bytes) -> None:
     """Keep object code for the next process; where that cannot be, it is told, once."""
     folder = cache_folder()
+    if folder is not None and not folder.exists():  # since it was looked at
+        cache_folder.cache_clear()
+        folder = cache_folder()
     if folder is None:
         return
     path = folder / f"{symbol}{SUFFIX}"
