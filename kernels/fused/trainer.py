@@ -10,7 +10,7 @@ import numpy as np
 from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
-from fastfc.kernels.fused.encode import encode
+from fastfc.kernels.fused.encode import encode, is_mapped
 from fastfc.kernels.fused.records import (
     HALVES,
     NEVER,
@@ -57,7 +57,7 @@ class Trainer:
         is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
         scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
         drops_input = any(plan.dropout[:1])
-        if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not drops_input:
+        if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not (drops_input or is_mapped(X)):
             background, outside = outside, 0.0
             X, scale = encode(X, background)
         self.plan, self.layers = plan, range(len(plan.layers) - 1)
