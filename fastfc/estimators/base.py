@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastfc.backend import BACKENDS
 from fastfc.errors import InvalidType, invalid
-from fastfc.estimators import lbfgs, stochastic
+from fastfc.estimators import conversion, lbfgs, stochastic
 from fastfc.estimators.callbacks import CallbackSupportMixin, Tasks, tasks_of
 from fastfc.estimators.fitting import Fitting, Regularization, Samples
 from fastfc.estimators.heldout import HeldOut
@@ -30,6 +30,7 @@ from fastfc.estimators.solvers import Solver
 from fastfc.estimators.workers import WORTHWHILE, threads_for
 from fastfc.kernels.plan import ACTIVATIONS
 from fastfc.machine.blas import blas_threads
+from fastfc.network import Network
 from fastfc.settings import OPTIMIZERS, SCHEDULES
 from fastfc.training.schedules import learning_rates
 
@@ -115,6 +116,11 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
         if "_parameters" not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return self._parameters
+
+    def to_network(self) -> Network:
+        """The fitted network as a `fastfc.Network`: to be saved, or trained on with `fastfc.train`."""
+        check_is_fitted(self)
+        return conversion.to_network(self, self._parameters, is_regressor(self))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> Any:

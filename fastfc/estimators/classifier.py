@@ -6,7 +6,8 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, csr_matrix, issparse
+from sklearn import get_config
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -14,8 +15,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from fastfc.errors import invalid
+from fastfc.estimators import conversion
 from fastfc.estimators.base import BasePerceptron
 from fastfc.estimators.options import is_stochastic
+from fastfc.network import Network
 
 
 class MLPClassifier(ClassifierMixin, BasePerceptron):
@@ -103,7 +106,9 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):
         p = self._outputs(X)
         if self._has_labels:
             chosen = (p > 0.5).astype(np.int64)
-            return csr_array(chosen) if self._has_sparse_labels else chosen
+            if not self._has_sparse_labels:
+                return chosen
+            return (csr_array if get_config().get("sparse_interface") == "sparray" else csr_matrix)(chosen)
         if self.out_activation_ == "softmax":
             return self.classes_[p.argmax(axis=1)]
         return self.classes_[(p[:, 0] > 0.5).astype(np.intp) * (len(self.classes_) > 1)]
@@ -122,6 +127,24 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):
         """(n, classes) their logarithms."""
         p = self.predict_proba(X)
         return np.log(p, out=p)
+
+    @classmethod
+    def from_network(cls, network: Network, classes: Any = None, **parameters: Any) -> MLPClassifier:
+        """An estimator that is fitted as the network is, whose loss is softmax_ce, or sigmoid_bce: with more than one output these
+        are then labels that may come together.
+
+        classes     (classes,) sorted; None: 0, 1, ...
+        parameters  of the estimator, beside those that the network has
+        """
+        own, out_activation = conversion.parameters_of(network, regression=False)
+        made = cls(**{**conversion.arguments_of(network), **parameters})
+        conversion.fill(made, own, out_activation)
+        made._has_labels, made._has_sparse_labels = out_activation == "logistic" and made.n_outputs_ > 1, False
+        count = max(made.n_outputs_, 2)
+        made.classes_ = np.arange(count) if classes is None else np.asarray(classes)
+        if len(made.classes_) != count or not np.array_equal(np.unique(made.classes_), made.classes_):
+            raise invalid("classes", made.classes_.tolist(), f"{count} different ones, sorted")
+        return made
 
     def _learn_classes(self, y: Any) -> None:
         kind = type_of_target(y, input_name="y")

@@ -10,8 +10,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from fastfc.errors import invalid
+from fastfc.estimators import conversion
 from fastfc.estimators.base import BasePerceptron
 from fastfc.estimators.options import is_stochastic
+from fastfc.network import Network
 
 
 class MLPRegressor(RegressorMixin, BasePerceptron):
@@ -75,6 +77,18 @@ class MLPRegressor(RegressorMixin, BasePerceptron):
         """(n,) what the network gives for X (n, features); (n, outputs) where it was fitted to several outputs."""
         y = self._outputs(X)
         return y[:, 0] if self.n_outputs_ == 1 else y
+
+    @classmethod
+    def from_network(cls, network: Network, **parameters: Any) -> MLPRegressor:
+        """An estimator that is fitted as the network is, whose loss is mse or poisson.
+
+        parameters  of the estimator, beside those that the network has
+        """
+        own, out_activation = conversion.parameters_of(network, regression=True)
+        loss = "poisson" if out_activation == "exp" else "squared_error"
+        made = cls(**{"loss": loss, **conversion.arguments_of(network), **parameters})
+        conversion.fill(made, own, out_activation)
+        return made
 
     def _encoded(self, y: Any, incremental: bool) -> np.ndarray:
         targets = self._encoded_apart(y)
