@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastfc.settings import Settings
     from fastfc.train import train
     from fastfc.training.callbacks import BestCheckpoint, CSVLog, EarlyStopping
+    from fastfc.training.progress import ProgressBar
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ _HOMES = {
     "fastfc.settings": ("Settings",),
     "fastfc.train": ("train",),
     "fastfc.training.callbacks": ("BestCheckpoint", "CSVLog", "EarlyStopping"),
+    "fastfc.training.progress": ("ProgressBar",),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -69,6 +71,7 @@ __all__ = [
     "InvalidType",
     "ModelFileError",
     "Network",
+    "ProgressBar",
     "Settings",
     "TrainResult",
     "compare",

@@ -29,6 +29,7 @@ from fastfc.validation import (
     check_parameters,
     check_regression,
     check_targets,
+    check_weights,
     number,
     one_of,
     sizes,
@@ -168,7 +169,10 @@ class Network:
             scale=self.scale,
             dtype=self.dtype,
             image_shape=self.image_shape,
+            keeps_gradient=s.optimizer == "lbfgs",
+            dropout=s.dropout_rates,
             huber_delta=self.huber_delta,
+            clip_norm=s.clip_norm,
         )
 
     def predict(self, X: npt.ArrayLike) -> np.ndarray:
@@ -285,31 +289,31 @@ class Network:
         for name, value in state.items():
             setattr(self, name, value)
 
-    def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    def score(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Share of samples whose class is predicted as y (n,) says; where y has (n, outputs) targets, as the largest of them.
 
         Of a regression R², the mean over outputs, of y (n,) or (n, outputs): 1 - sum (y - prediction)² / sum (y - mean)²;
         where the targets of an output are all the same, 1 if they are predicted exactly, else 0.
+        Each sample counts as its weight (n,), by default 1.
         """
-        return self.loss_and_accuracy(X, y)[1]
+        return self.loss_and_accuracy(X, y, sample_weight)[1]
 
-    def loss_and_accuracy(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
-        """Mean loss of a sample (nats, or squared error; without L2 and label smoothing), and what `score` gives."""
+    def loss_and_accuracy(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> tuple[float, float]:
+        """Mean loss of a sample (nats, or as the loss has it; without penalties and label smoothing), and what `score` gives."""
         inputs = check_inputs(X, self.dtype, "X", self.layers[0], self.input_kind)
         targets, _ = check_targets(
             y, inputs.shape[0], self.layers[-1], self.loss, self.dtype, regression=self.regression
         )
-        loss, score = self._loss_and_score(inputs, targets)
+        weights = None if sample_weight is None else check_weights(sample_weight, inputs.shape[0])
+        loss, score = self._judge(self._outputs(inputs), targets, weights)
         if not math.isfinite(loss):
             raise invalid("X", f"values whose loss is not finite in {self.dtype}", "smaller ones")
         return loss, score
 
-    def _loss_and_score(self, X: Any, targets: np.ndarray, threads: int | None = None) -> tuple[float, float]:
-        """Of checked X and targets; the loss may be infinite or NaN."""
-        return self._judge(self._outputs(X, threads), targets)
-
-    def _judge(self, z: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-        """Mean loss and score of outputs z (n, outputs) with checked targets; the loss may be infinite or NaN."""
+    def _judge(self, z: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
+        """Mean loss and score of outputs z (n, outputs) with checked targets and weights (n,); the loss may be infinite or NaN."""
         from fastfc.kernels.reference.batch import one_hot
         from fastfc.kernels.reference.epoch import HEADS
 
@@ -319,11 +323,11 @@ class Network:
         delta, sample_losses, scale = np.empty_like(z), np.empty(len(z), z.dtype), np.ones(len(z), z.dtype)
         with np.errstate(all="ignore"):
             HEADS[self.loss](z, target, scale, delta, sample_losses, self.huber_delta)
-        loss = float(sample_losses.mean(dtype=np.float64))
+            loss = float(np.average(sample_losses.astype(np.float64), weights=weights))
         if self.regression:
-            return loss, r2_score(target, self._numbers(z))
+            return loss, r2_score(target, self._numbers(z), weights)
         right = self._labels(z) == (target.argmax(axis=1) if self._by_largest else target[:, 0] > 0.5)
-        return loss, float(right.mean())
+        return loss, float(np.average(right, weights=weights))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, all or nothing. Raises OSError if that is not possible."""
@@ -344,13 +348,16 @@ class Network:
         save_parameters(path, description, self.weights, self.biases)
 
 
-def r2_score(targets: np.ndarray, outputs: np.ndarray) -> float:
+def r2_score(targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None) -> float:
     """R² of outputs (n, outputs), the mean over the columns, as `Network.score` says; finite where the numbers are."""
+    if weights is not None:  # what does not count, and could be all that differs, goes
+        targets, outputs, weights = (array[weights > 0] for array in (targets, outputs, weights))
+    each = 1.0 if weights is None else weights[:, None]
     with np.errstate(all="ignore"):
         residuals = np.subtract(targets, outputs, dtype=np.float64)
-        deviations = targets - targets.mean(axis=0, dtype=np.float64)
+        deviations = targets - np.average(targets.astype(np.float64), axis=0, weights=weights)
         largest = np.abs(deviations).max(axis=0)  # whose square may be too large or too small for a float
-        ratio = np.square(residuals / largest).sum(axis=0) / np.square(deviations / largest).sum(axis=0)
+        ratio = (each * np.square(residuals / largest)).sum(axis=0) / (each * np.square(deviations / largest)).sum(axis=0)
         constant = (targets == targets[0]).all(axis=0)
         scores = np.where(constant, (residuals == 0).all(axis=0), 1 - np.minimum(ratio, LARGEST_RATIO))
     return float(scores.mean())

@@ -14,8 +14,9 @@ class EpochRecord:
     """One epoch of a training.
 
     epoch    1-based
-    loss     mean over the samples as they were trained on (nats, or squared error), without the L2 penalty
-    penalty  weight_decay / 2 * sum(w²) at the end of the epoch
+    loss     mean over the samples as they were trained on (nats, or as the loss has it), each counting as its weight, without
+             the penalties; with lbfgs, of the parameters at the end of the epoch
+    penalty  weight_decay / 2 * sum(w²) + l1 * sum(|w|) at the end of the epoch; with decay_per_batch over the mean weight of a batch
     test_loss, test_accuracy   at the end of the epoch; None without test data
     lr       learning rate of the last step
     seconds  of training; evaluation is not counted
@@ -64,13 +65,15 @@ class TrainResult:
     compile_seconds  until the kernels were ready: compiled, or read from the cache
     threads          that computed
     input_kernel     "sparse" or "dense" first layer, and input_kernel_reason why
+    samples          how many are trained on: those held out for validation are not
     interrupted      whether Ctrl-C or max_seconds ended it early: the model is what it was then
     out_of_time      whether it was max_seconds
-    stopped_early    whether early stopping, or a callback, ended it before the last epoch
+    stopped_early    whether early stopping, a callback, or lbfgs, which found nothing left to gain, ended it before the last epoch
     best_epoch       with early stopping, the epoch (1-based) whose monitored number was the best; else None
     is_restored      whether the model is that of best_epoch, and not of the last
     state            what the optimiser keeps, by name, after the last step: arrays as the Trainer has them, and "steps", how
-                     many it has done. `fastfc.train(network=result.model, state=result.state)` goes on with it
+                     many it has done; with `ema` the parameters too, of which the model has the average.
+                     `fastfc.train(network=result.model, state=result.state)` goes on with it
     """
 
     model: Network
@@ -81,6 +84,7 @@ class TrainResult:
     data_name: str
     input_kernel: str
     input_kernel_reason: str
+    samples: int = 0
     history: list[EpochRecord] = field(default_factory=list)
     train_seconds: float = 0.0
     compile_seconds: float = 0.0

@@ -24,12 +24,14 @@ from fastfc.results import TrainResult
 from fastfc.settings import Settings, SettingsDict
 from fastfc.training.callbacks import EarlyStopping, Listeners, check_callbacks, check_early_stopping
 from fastfc.training.evaluation import Metric, Watch, check_metrics, check_validation
+from fastfc.training.lbfgs import check_scipy
+from fastfc.training.limits import Limits
 from fastfc.training.monitor import Monitor
-from fastfc.training.progress import Progress
+from fastfc.training.progress import ProgressBar
 from fastfc.training.resume import CheckpointPlan
-from fastfc.training.run import Limits, OnEpoch, OnSteps, Run
-from fastfc.training.weights import ClassWeight, sample_weights
-from fastfc.validation import number, one_of, whole
+from fastfc.training.run import OnEpoch, OnSteps, Run
+from fastfc.training.weights import ClassWeight, class_factors
+from fastfc.validation import check_weights, number, one_of, whole
 
 INTERRUPTED = 'fastfc: training was interrupted; the model so far is returned (on_interrupt="raise" ends a loop too)'
 
@@ -45,7 +47,7 @@ def train(
     seed: int = 0,
     network: Network | None = None,
     state: dict[str, Any] | None = None,
-    validation: float | tuple[Any, Any] | None = None,
+    validation: float | tuple[Any, ...] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     sample_weight: Any = None,
     class_weight: ClassWeight | None = None,
@@ -65,8 +67,10 @@ def train(
 
     data, test_data   what to train and to test on, see `fastfc.data.load_data`; by default MNIST. X of uint8 is scaled (see
                       `fastfc.settings.Settings`), other integers are not: test data, and data of the model later, may
-                      not be integers of the other kind. With loss "mse" y are numbers, whatever their dtype, but for
-                      integers (n,) with more than one of `outputs` given, which are classes
+                      not be integers of the other kind. With the losses "mse", "mae" and "huber" y are numbers, whatever
+                      their dtype, but for integers (n,) with more than one of `outputs` given, which are classes; with
+                      "poisson" numbers >= 0. X of uint8 or of the training's dtype, C-contiguous, is not copied: it may
+                      be larger than memory, as np.load(file, mmap_mode="r") gives it
     recipe            a name from `fastfc.recipes`, whose settings replace the defaults
     backend           "numba", compiled, or "numpy", the reference; both give the same up to rounding
     threads           how many threads compute; None: one for each core. The result does not depend on it with "numba"
@@ -74,19 +78,24 @@ def train(
     network           a Network to start from, which is not changed; layers, activations, loss and dtype are then its own,
                       and settings that contradict it are refused
     state             TrainResult.state of the training that gave `network`: the optimiser goes on with it, where it is that
-                      network's, which with `ema` or a best epoch restored it is not
+                      network's, which with a best epoch restored it is not; with `ema` also the parameters, of which the
+                      network has the average
     validation        what each epoch is measured on, apart from the test data: a share of the samples, drawn by the seed, of
-                      each class alike, which is then not trained on; or (X, y)
+                      each class alike, which is then not trained on; or (X, y), with a sample of each class that is
+                      trained on; or (X, y, sample_weight)
     metrics           functions of (y, predicted) by name, as {"f1": f}, which give a number: of the validation set, or without
                       one of the test data; EpochRecord.metrics has them. predicted is what `Network.predict` gives
     sample_weight     (n,) what each training sample counts for, in the gradient and in the loss: over the sum of its batch's
-                      weights, where the gradient is a mean. Validation and test figures are not weighted
-    class_weight      the same by class: {class: weight}, or "balanced" for n / (classes * samples of the class)
+                      weights, where the gradient is a mean; and in the loss and score of a share for validation. Figures
+                      of the test data, and metrics of one's own, are not weighted
+    class_weight      a factor of it by class, in training alone: {class: weight}, 1 for those left out, or "balanced" for
+                      n / (classes * samples of the class)
     early_stopping    epochs without a smaller validation loss after which training ends, with the network of the best; or
                       a `fastfc.EarlyStopping`, which may watch other numbers
     callbacks         objects with methods on_train_begin, on_steps, on_epoch_end, on_train_end, or some of them, see
-                      `fastfc.training.callbacks`; among them fastfc.EarlyStopping, fastfc.BestCheckpoint, fastfc.CSVLog
-    progress          print a line an epoch, and on a terminal show a bar
+                      `fastfc.training.callbacks`; among them fastfc.EarlyStopping, fastfc.BestCheckpoint, fastfc.CSVLog,
+                      fastfc.ProgressBar
+    progress          print a line an epoch, and on a terminal show a bar: a fastfc.ProgressBar, unless callbacks have one
     on_epoch          is called with each EpochRecord; what gives True ends the training
     on_steps          is called with (epoch, samples done, samples, [mean loss of each step since the last call]), every
                       `steps_per_call` steps, or some ten times a second
@@ -96,7 +105,7 @@ def train(
     checkpoint        folder for a checkpoint before the first epoch and after each `checkpoint_every` epochs; if it has
                       one, training goes on from there, and ends with the very weights that it would have had
                       uninterrupted. A training that is finished goes on with more epochs, if its schedule gives the
-                      epochs done the rates that they had, as "constant" does
+                      epochs done the rates that they had, as "constant" does. Not with optimizer "lbfgs"
     settings          the fields of `fastfc.settings.Settings`
 
     Raises InvalidArgument or InvalidType for what cannot be used, before anything is computed; DataError for data that
@@ -112,31 +121,53 @@ def train(
     if state is not None and network is None:
         raise invalid("state", "no network", "the network that it goes with")
     chosen, dataset = _settings_and_data(recipe, data, test_data, network, settings)
-    dataset = replace(dataset, sample_weight=sample_weights(dataset.y, sample_weight, class_weight))
+    if chosen.optimizer == "lbfgs":
+        _check_lbfgs(settings, checkpoint, steps_per_call)
+    dataset = _weighted(dataset, sample_weight, class_weight)
     listeners = Listeners(steps_per_call=steps_per_call)
     run = Run(chosen, dataset, backend, threads, int(seed), network, state, watch)
     for monitor in (watch.stopping, *others):
         if isinstance(monitor, Monitor):
-            monitor.check_name(run.measured, watch.metrics)
+            monitor.check_name(run.problem.measured, watch.metrics)
+    if progress:
+        announce(dataset.notice)
+    bars = [callback for callback in others if isinstance(callback, ProgressBar)] or [ProgressBar()] * bool(progress)
     with ExitStack() as stack:
-        if progress:
-            announce(dataset.notice)
-            bar = stack.enter_context(Progress(chosen.epochs, run.n, run.sampling.later))
-            listeners.add(bar)
-        for callback in (watch.stopping, functions, *others):
+        for bar in bars:
+            stack.enter_context(bar)
+            bar.start(run.result)
+        for callback in (*bars, watch.stopping, functions, *(each for each in others if each not in bars)):
             listeners.add(callback)
         stack.enter_context(blas_threads(backend, threads))
         run.prepare(plan)
-        if progress and run.first_epoch > 1:
+        for bar in bars if run.first_epoch > 1 else ():
             bar.say(f"the checkpoint has {run.first_epoch - 1} of {chosen.epochs} epochs")
         stack.callback(run.trainer.close)
         interrupts = stack.enter_context(deferred_interrupts())
         run.train(listeners, Limits(max_seconds, interrupts))
     if interrupts.came and on_interrupt == "raise":
         raise KeyboardInterrupt
-    if interrupts.came and not progress:
+    if interrupts.came and not bars:
         print(INTERRUPTED, file=sys.stderr)
     return run.result
+
+
+def _check_lbfgs(given: SettingsDict, checkpoint: Any, steps_per_call: Any) -> None:
+    """Raise for what lbfgs cannot do, and would not be seen to have been asked for."""
+    check_scipy()
+    batch_size = given.get("batch_size")
+    for name, value in (("batch_size", batch_size), ("checkpoint", checkpoint), ("steps_per_call", steps_per_call)):
+        if value is not None:
+            raise invalid(name, repr(value), "None with optimizer 'lbfgs'")
+
+
+def _weighted(dataset: Dataset, sample_weight: Any, class_weight: Any) -> Dataset:
+    """With the weights that are given; those of a Dataset stay where none are."""
+    if sample_weight is not None:
+        dataset = replace(dataset, sample_weight=check_weights(sample_weight, len(dataset.y)))
+    if class_weight is not None:
+        dataset = replace(dataset, class_factor=class_factors(dataset.y, class_weight))
+    return dataset
 
 
 def _check_limits(steps_per_call: Any, max_seconds: Any, on_interrupt: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ INPUT_KINDS = ("uint8", "integer", "float")
 def is_csr(X: Any) -> bool:
     """Whether X is a scipy sparse matrix or array in CSR form; scipy need not be installed."""
     return type(X).__module__.startswith("scipy.sparse") and getattr(X, "format", "") == "csr"
+
+
+def parts_of(X: Any) -> tuple[np.ndarray, ...]:
+    """The arrays of X, dense or CSR."""
+    return (X,) if isinstance(X, np.ndarray) else (X.data, X.indices, X.indptr)
 
 
 def as_array(values: Any, what: str) -> np.ndarray:
@@ -216,28 +221,41 @@ def check_parameters(given: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dt
 
 
 def check_state(
-    given: Any, names: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: np.dtype
+    given: Any, shapes: Mapping[str, Sequence[tuple[int, ...]]], dtype: np.dtype
 ) -> tuple[dict[str, list[np.ndarray]], int]:
-    """The arrays of an optimiser by the names that it has for them, and how many steps it has done.
+    """The arrays that an optimiser goes on with, by name, and how many steps it has done.
 
-    Raises InvalidType or InvalidArgument unless `given` has these names and "steps", and for each name finite arrays of these
-    shapes and of `dtype`.
+    Raises InvalidType or InvalidArgument unless `given` has the names of `shapes` and "steps", and for each name finite arrays of
+    its shapes and of `dtype`.
     """
     if not isinstance(given, dict):
         raise InvalidType(f"state: given {type(given).__name__}, expected TrainResult.state")
-    expected = [*names, "steps"]
+    expected = [*shapes, "steps"]
     if set(given) != set(expected):
         has = ", ".join(map(str, given)) or "nothing"
         raise invalid("state", has, f"{', '.join(expected)}, as this optimizer keeps them")
     whole("state['steps']", given["steps"], 0)
     arrays = {}
-    for name in names:
+    for name in shapes:
         what = f"state[{name!r}]"
-        arrays[name] = check_parameters(given[name], shapes, dtype, what)
+        arrays[name] = check_parameters(given[name], shapes[name], dtype, what)
         for k, array in enumerate(given[name]):
             if as_array(array, what).dtype != dtype:
                 raise invalid(f"{what}[{k}]", f"an array of {as_array(array, what).dtype}", f"{dtype}")
     return arrays, int(given["steps"])
+
+
+def check_weights(given: Any, n: int, what: str = "sample_weight") -> np.ndarray:
+    """(n,) float64 of the weights of n samples: finite, not negative, not all 0. Raises InvalidArgument or InvalidType."""
+    weights = as_array(given, what)
+    if weights.shape != (n,):
+        raise invalid(what, f"shape {weights.shape}", f"({n},), one for each sample")
+    check_finite(weights, what)
+    if weights.min() < 0:
+        raise invalid(what, f"{weights.min()}", "numbers >= 0")
+    if not weights.any():
+        raise invalid(what, "weights that are all 0", "some that are not")
+    return weights.astype(np.float64)
 
 
 def check_init(init: Any) -> tuple[str, float]:

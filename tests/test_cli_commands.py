@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ import pytest
 import fastfc
 from fastfc.cli import main
 from fastfc.cli.parser import COMMANDS
-from fastfc.results import EpochRecord
-from fastfc.training.progress import Progress, epoch_line
+from fastfc.results import EpochRecord, TrainResult
+from fastfc.training.progress import epoch_line
 from tests.command_line import error_line, shell
 
 # predict, plot, compare, bench, info, warmup
@@ -203,15 +204,22 @@ def test_an_epoch_is_one_short_line() -> None:
     assert epoch_line(RECORD, 10) == "epoch  7/10  loss 0.5123  test loss 0.1000  test accuracy 98.77 %  0.081 s"
 
 
+def training_of(samples: int, **settings: Any) -> TrainResult:
+    model = fastfc.Network((2, 2))
+    return TrainResult(model, fastfc.Settings(**settings), "numpy", 1, 0, "arrays", "dense", "", samples)
+
+
 def test_on_a_terminal_a_bar_counts_samples(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with Progress(epochs=3, samples=1000, later=300) as progress:
+    with fastfc.ProgressBar() as progress:
+        progress.start(training_of(1000, epochs=3, top_loss_fraction=0.3))
         for epoch, done, n, expected in ((1, 900, 1000, 900), (2, 100, 300, 1100), (3, 300, 300, 1600)):
             progress.on_steps(epoch, done, n, [0.7])
             assert progress._bar.n == expected and progress._bar.total == 1600
-    with Progress(epochs=10, samples=1000) as progress:
+    with progress:
+        progress.start(training_of(1000, epochs=10))
         progress.on_steps(7, 500, 1000, [0.7, 0.6])
         assert progress._bar.n == 6500
         progress.on_epoch_end(RECORD)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastfc.kernels import optimizers
-from fastfc.kernels.optimizers import FORMULAS, STATES, STAYS, of_momentum
+from fastfc.kernels.optimizers import FORMULAS, KINDS, STATES, STAYS, of_momentum
 from fastfc.network import Network
 from tests.trainers import COMPUTATIONS, Training
 
@@ -29,7 +29,8 @@ def training(computation: str, kind: str, dtype: str = "float64", **options: Any
 def test_every_kind_is_described_whole() -> None:
     kinds = set(STATES)
     assert kinds == set(FORMULAS) == set(STAYS)
-    assert kinds == {value for value in vars(optimizers).values() if hasattr(value, "_fields")}
+    assert kinds >= {value for value in vars(optimizers).values() if hasattr(value, "_fields")}
+    assert {name: kind for name, kind in KINDS.items() if kind.__name__ == name} == KINDS and set(KINDS.values()) == kinds
 
 
 @pytest.mark.parametrize("kind", ["none", "nesterov"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import FrozenInstanceError, asdict, replace
 from typing import Any
 
@@ -29,6 +30,12 @@ TAKEN: dict[str, tuple[Any, Any]] = {  # name: (given, kept)
     "scale": (np.float32(2), 2.0),
     "dtype": (np.float64, "float64"),
     "outputs": (np.int16(4), 4),
+    "dropout": ([np.float32(0.5), 0.25], (0.5, 0.25)),
+    "input_dropout": (np.float64(0.2), 0.2),
+    "clip_norm": (np.float32(0.5), 0.5),
+    "l1": (np.float64(0.1), 0.1),
+    "velocity_has_rate": (np.bool_(True), True),
+    "decay_per_batch": (np.bool_(True), True),
 }
 
 REFUSED: list[tuple[dict[str, Any], type[FastFCError], str]] = [
@@ -38,9 +45,9 @@ REFUSED: list[tuple[dict[str, Any], type[FastFCError], str]] = [
     ({"hidden": None}, InvalidType, r"hidden: given None, expected sizes, such as \(200, 50\)"),
     ({"hidden": "12"}, InvalidType, "hidden: given '1', expected a whole number >= 1"),
     (
-        {"activation": "gelu"},
+        {"activation": "swish"},
         InvalidArgument,
-        "activation: given 'gelu', expected one of relu, tanh, sigmoid, identity",
+        "activation: given 'swish', expected one of relu, tanh, sigmoid, identity, leaky_relu, elu, selu, gelu, gelu_tanh, silu",
     ),
     (
         {"activation": ("relu",)},
@@ -72,11 +79,44 @@ REFUSED: list[tuple[dict[str, Any], type[FastFCError], str]] = [
     ({"momentum": -0.1}, InvalidArgument, "momentum: given -0.1, expected a finite number >= 0 and < 1"),
     ({"weight_decay": -1}, InvalidArgument, "weight_decay: given -1, expected a finite number >= 0"),
     ({"label_smoothing": 1.0}, InvalidArgument, "label_smoothing: given 1.0, expected a finite number >= 0 and < 1"),
-    (
-        {"label_smoothing": 0.1, "loss": "mse"},
-        InvalidArgument,
-        "label_smoothing: given 0.1, expected 0 with loss 'mse'",
-    ),
+    ({"label_smoothing": 0.1, "loss": "poisson"}, InvalidArgument, "label_smoothing: given 0.1, expected 0 with loss 'poisson'"),
+    ({"output_activation": "tanh", "loss": "poisson"}, InvalidArgument, "output_activation: given 'tanh', expected 'identity'"),
+    ({"huber_delta": 0, "loss": "huber"}, InvalidArgument, "huber_delta: given 0, expected a finite number > 0"),
+    ({"huber_delta": "1", "loss": "huber"}, InvalidType, "huber_delta: given '1', expected a number"),
+    ({"huber_delta": 2.0}, InvalidArgument, "huber_delta: given 2.0, expected 1 with loss 'softmax_ce'"),
+    ({"dropout": 1.0}, InvalidArgument, "dropout: given 1.0, expected a finite number >= 0 and < 1"),
+    ({"dropout": -0.1}, InvalidArgument, "dropout: given -0.1, expected a finite number >= 0 and < 1"),
+    ({"dropout": "0.5"}, InvalidType, "dropout: given '0.5', expected a number"),
+    ({"dropout": None}, InvalidType, "dropout: given None, expected a number"),
+    ({"dropout": True}, InvalidType, "dropout: given True, expected a number"),
+    ({"dropout": (0.1,)}, InvalidArgument, "dropout: given 1 rates, expected one, or one for each of 2 hidden layers"),
+    ({"dropout": (0.1, 1)}, InvalidArgument, "dropout: given 1, expected a finite number >= 0 and < 1"),
+    ({"dropout": 1 - 1e-6}, InvalidArgument, "dropout: given 0.999999, expected a share below 1 - 1/65536"),
+    ({"dropout": 0.1, "hidden": ()}, InvalidArgument, "dropout: given 0.1, expected 0 without hidden layers"),
+    ({"input_dropout": 1}, InvalidArgument, "input_dropout: given 1, expected a finite number >= 0 and < 1"),
+    ({"input_dropout": (0.1,)}, InvalidType, r"input_dropout: given \(0.1,\), expected a number"),
+    ({"clip_norm": 0}, InvalidArgument, "clip_norm: given 0, expected a finite number > 0"),
+    ({"clip_norm": float("inf")}, InvalidArgument, "clip_norm: given inf, expected a finite number > 0"),
+    ({"clip_norm": "1"}, InvalidType, "clip_norm: given '1', expected a number"),
+    ({"l1": -1e-3}, InvalidArgument, "l1: given -0.001, expected a finite number >= 0"),
+    ({"l1": None}, InvalidType, "l1: given None, expected a number"),
+    ({"velocity_has_rate": 1}, InvalidType, "velocity_has_rate: given 1, expected True or False"),
+    ({"velocity_has_rate": True, "optimizer": "adam"}, InvalidArgument, "velocity_has_rate: given True, expected False without"),
+    ({"velocity_has_rate": True, "momentum_kind": "none"}, InvalidArgument, "velocity_has_rate: given True, expected False"),
+    ({"decay_per_batch": "no"}, InvalidType, "decay_per_batch: given 'no', expected True or False"),
+    ({"decay_per_batch": True, "optimizer": "adamw"}, InvalidArgument, "decay_per_batch: given True, expected False with opt"),
+    ({"decay_per_batch": True, "grad_reduction": "sum"}, InvalidArgument, "decay_per_batch: given True, expected False with grad"),
+    ({"tolerance": 1e-3}, InvalidArgument, "tolerance: given 0.001, expected 1e-05 with optimizer 'sgd'"),
+    ({"tolerance": -1, "optimizer": "lbfgs"}, InvalidArgument, "tolerance: given -1, expected a finite number >= 0"),
+    ({"tolerance": "0", "optimizer": "lbfgs"}, InvalidType, "tolerance: given '0', expected a number"),
+    ({"betas": (0.9,)}, InvalidType, r"betas: given \(0.9,\), expected two numbers"),
+    ({"betas": (0.9, 1)}, InvalidArgument, "betas: given 1, expected a finite number >= 0 and < 1"),
+    ({"epsilon": 0}, InvalidArgument, "epsilon: given 0, expected a finite number > 0"),
+    ({"rho": 1}, InvalidArgument, "rho: given 1, expected a finite number >= 0 and < 1"),
+    ({"bias_rate": -1}, InvalidArgument, "bias_rate: given -1, expected a finite number >= 0"),
+    ({"layer_rates": 1.0}, InvalidType, "layer_rates: given 1.0, expected a number for each layer of weights"),
+    ({"layer_rates": (1, 1)}, InvalidArgument, "layer_rates: given 2 numbers, expected 3, one a layer"),
+    ({"layer_rates": (1, 1, -1)}, InvalidArgument, "layer_rates: given -1, expected a finite number >= 0"),
     ({"scale": 0}, InvalidArgument, "scale: given 0, expected a finite number > 0"),
     ({"epochs": 0}, InvalidArgument, "epochs: given 0, expected a whole number >= 1"),
     ({"epochs": 1.0}, InvalidType, "epochs: given 1.0, expected a whole number >= 1"),
@@ -101,6 +141,39 @@ REFUSED: list[tuple[dict[str, Any], type[FastFCError], str]] = [
 ]
 
 
+# What lbfgs has no use for.
+LBFGS: dict[str, tuple[Any, str]] = {
+    "lr": (0.1, "1.0"),
+    "betas": ((0.8, 0.9), r"\(0.9, 0.999\)"),
+    "epsilon": (1e-4, "1e-08"),
+    "rho": (0.5, "0.99"),
+    "layer_rates": ((1.0, 1.0, 2.0), r"\(\)"),
+    "bias_rate": (0.5, "1.0"),
+    "momentum": (0.5, "0.9"),
+    "momentum_kind": ("ema", "'nesterov'"),
+    "schedule": ("step", "'constant'"),
+    "warmup": (1, "0.0"),
+    "plateau_patience": (1, "3"),
+    "plateau_factor": (0.5, "0.1"),
+    "ema": (0.9, "None"),
+    "l1": (0.1, "0.0"),
+    "dropout": (0.1, "0.0"),
+    "input_dropout": (0.1, "0.0"),
+    "clip_norm": (1.0, "None"),
+    "batch_size": (32, "None"),
+    "augment": (1, "None"),
+    "top_loss_fraction": (0.5, "None"),
+}
+REFUSED += [
+    (
+        {"optimizer": "lbfgs", name: value},
+        InvalidArgument,
+        f"{name}: given {re.escape(repr(value))}, expected {kept} with optimizer 'lbfgs'",
+    )
+    for name, (value, kept) in LBFGS.items()
+]
+
+
 @pytest.mark.parametrize("name", TAKEN)
 def test_values_are_kept_in_plain_form(name: str) -> None:
     given, kept = TAKEN[name]
@@ -122,6 +195,28 @@ def test_one_hidden_layer_may_be_a_number_and_none_a_tuple() -> None:
     assert Settings(hidden=5).hidden == (5,)  # type: ignore[arg-type]
     assert Settings(hidden=()).activations == ()
     assert Settings(hidden=(3, 2)).activations == ("relu", "relu")
+
+
+def test_lbfgs_takes_the_whole_set_at_no_rate() -> None:
+    settings = Settings(optimizer="lbfgs")
+    assert (settings.batch_size, settings.schedule, settings.lr) == (None, "constant", 1.0)
+    assert replace(settings, epochs=3) == Settings(optimizer="lbfgs", epochs=3, batch_size=None, lr=1.0, schedule="constant")
+    assert Settings(optimizer="lbfgs", decay_per_batch=True, grad_reduction="mean", label_smoothing=0.1, tolerance=0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ({}, ()),
+        ({"dropout": 0.0, "input_dropout": 0}, ()),
+        ({"dropout": 0.5}, (0.0, 0.5, 0.5)),
+        ({"dropout": (0.5, 0.0)}, (0.0, 0.5, 0.0)),
+        ({"input_dropout": 0.2}, (0.2, 0.0, 0.0)),
+        ({"input_dropout": 0.2, "hidden": ()}, (0.2,)),
+    ],
+)
+def test_dropout_has_a_rate_for_the_input_and_each_hidden_layer(given: dict[str, Any], rates: tuple[float, ...]) -> None:
+    assert Settings(**given).dropout_rates == rates
 
 
 def test_settings_cannot_be_changed() -> None:

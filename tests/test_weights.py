@@ -72,7 +72,7 @@ BAD = {
     "a word": ({"class_weight": "fair"}, "class_weight: given 'fair', expected 'balanced'"),
     "no class": ({"class_weight": {7: 1.0}}, r"class_weight: given class 7, expected classes of the data: \[0, 1, 2\]"),
     "a negative class": ({"class_weight": {1: -1.0}}, "class_weight: given -1.0"),
-    "classes all 0": ({"class_weight": {0: 0, 1: 0, 2: 0}}, "sample_weight: given weights that are all 0"),
+    "classes all 0": ({"class_weight": {0: 0, 1: 0, 2: 0}}, "class_weight: given weights that are all 0"),
 }
 
 

@@ -40,8 +40,9 @@ class Training:
         self.n = X.shape[0]
         self.batch_size = batch_size or self.n
         targets, _ = check_targets(y, self.n, network.layers[-1], network.loss, network.dtype)
-        plan = network.plan(Settings(loss=network.loss, **settings), self.batch_size)
-        self.plan = replace(plan, background=background_of(X), keeps_gradient=keeps_gradient)
+        settings = {"hidden": network.layers[1:-1], "loss": network.loss, **settings}
+        self.plan = replace(network.plan(Settings(**settings), self.batch_size), background=background_of(X))
+        self.plan = replace(self.plan, keeps_gradient=keeps_gradient or self.plan.keeps_gradient)
         trainer, _ = load_backend(backend)
         state = {"weights": network.weights, "biases": network.biases, **(kept or {})}
         self.trainer = trainer(self.plan, X, targets, state, threads, kernel)

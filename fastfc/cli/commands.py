@@ -34,7 +34,8 @@ def train(options: argparse.Namespace) -> int:
         _test_data(options),
         progress=True,
         early_stopping=_early_stopping(options),
-        **_chosen(options, "validation", "recipe", "backend", "threads", "seed", "max_seconds", "checkpoint", "checkpoint_every"),
+        **_chosen(options, "validation", "class_weight", "recipe", "backend", "threads", "seed"),
+        **_chosen(options, "max_seconds", "checkpoint", "checkpoint_every"),
         **settings,
     )
     _print_result(result)
@@ -260,7 +261,7 @@ def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[]
     }
     shape = data.image_shape
     if shape:
-        probabilities = None if model.loss == "mse" else model.predict_proba(X)
+        probabilities = None if model.loss not in ("softmax_ce", "sigmoid_bce") else model.predict_proba(X)
         pictures["samples.png"] = lambda: plots.samples(
             X, y, predicted, probabilities=probabilities, image_shape=shape, title=title
         )

@@ -29,6 +29,12 @@ def shares(text: str) -> tuple[float, ...]:
     return () if text == "all 1" else tuple(float(part) for part in text.split(","))
 
 
+def one_or_more(text: str) -> float | tuple[float, ...]:
+    """'0.5' -> 0.5; '0.2,0.5' -> (0.2, 0.5)"""
+    parts = shares(text)
+    return parts[0] if len(parts) == 1 else parts
+
+
 def names(text: str) -> str | tuple[str, ...]:
     """'relu' -> 'relu'; 'tanh,relu' -> ('tanh', 'relu')"""
     parts = tuple(part.strip() for part in text.split(","))
@@ -65,7 +71,7 @@ def share(text: str) -> float | None:
     return None if text == "all" else float(text)
 
 
-def decay(text: str) -> float | None:
+def or_none(text: str) -> float | None:
     """'0.999' -> 0.999; 'none' -> None"""
     return None if text == "none" else float(text)
 
@@ -76,8 +82,8 @@ OPTIONS = {
         names, "NAME[,...]", ", ".join(settings.ACTIVATIONS) + "; one for all hidden layers, or one for each"
     ),
     "loss": Option(str, "NAME", ", ".join(settings.LOSSES)),
-    "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse"),
-    "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the targets, which are numbers with mse"),
+    "output_activation": Option(str, "NAME", "activation of the last layer, where the loss is mse, mae or huber"),
+    "outputs": Option(whole_or("auto"), "N", "number of outputs; auto: from the targets, which with mse are numbers"),
     "huber_delta": Option(float, "D", "difference up to which the loss huber is the squared error"),
     "init": Option(init, "NAME", "he, glorot, normal:SIGMA, uniform:LIMIT"),
     "optimizer": Option(str, "NAME", ", ".join(settings.OPTIMIZERS)),
@@ -89,13 +95,19 @@ OPTIONS = {
     "bias_rate": Option(float, "F", "factor of the learning rate of the biases"),
     "momentum": Option(float, "B", "share of the velocity that is kept each step"),
     "momentum_kind": Option(str, "NAME", ", ".join(settings.MOMENTUM_KINDS)),
+    "velocity_has_rate": Option(bool, "", "of sgd: the rate is a factor in the velocity, not of it, as in scikit-learn"),
     "schedule": Option(str, "NAME", ", ".join(settings.SCHEDULES)),
     "warmup": Option(float, "EPOCHS", "epochs, or below 1 a share of all steps, in which the rate first rises"),
     "plateau_patience": Option(int, "N", "epochs without a lower loss after which schedule plateau lowers the rate"),
     "plateau_factor": Option(float, "F", "what schedule plateau multiplies the rate by"),
-    "ema": Option(decay, "D", "evaluate and keep an average of the parameters that decays by D a step; none: it is not"),
+    "ema": Option(or_none, "D", "evaluate and keep an average of the parameters that decays by D a step; none: it is not"),
     "weight_decay": Option(by_optimizer, "L", "factor of the L2 penalty L/2 sum(w^2) on weights"),
+    "decay_per_batch": Option(bool, "", "each step divides weight_decay and l1 by the size of its batch, as scikit-learn does"),
+    "l1": Option(float, "L", "factor of the L1 penalty L sum(|w|) on weights"),
     "label_smoothing": Option(float, "E", "share of each target that is spread over all classes"),
+    "dropout": Option(one_or_more, "P[,P...]", "share of the hidden units dropped in training; one for all layers, or one each"),
+    "input_dropout": Option(float, "P", "share of the inputs dropped in training"),
+    "clip_norm": Option(or_none, "NORM", "largest norm of a step's gradient; none: any"),
     "grad_reduction": Option(str, "NAME", "of the gradients of a batch: " + ", ".join(settings.REDUCTIONS)),
     "batch_size": Option(whole_or("all"), "N", "samples a step; all: the whole set"),
     "epochs": Option(int, "N", "passes through the training set"),
@@ -105,6 +117,7 @@ OPTIONS = {
         share, "SHARE", "train after the first epoch on the samples of the largest losses only; all: on all"
     ),
     "scale": Option(scale, "FACTOR", "factor of uint8 input; other input is used as it is"),
+    "tolerance": Option(float, "G", "of lbfgs: end when no element of the gradient is larger"),
     "dtype": Option(str, "NAME", ", ".join(settings.DTYPES)),
     "input_kernel": Option(str, "NAME", "kernel of the first layer: " + ", ".join(settings.INPUT_KERNELS)),
 }
@@ -115,6 +128,7 @@ WORDS_FOR_NONE = {
     "batch_size": "all",
     "augment": "none",
     "ema": "none",
+    "clip_norm": "none",
     "top_loss_fraction": "all",
     "scale": "1/255",
 }

@@ -85,6 +85,9 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
         "--validation", type=float, metavar="SHARE", help="measure each epoch on this share of the samples, not trained on"
     )
     parser.add_argument(
+        "--class-weight", metavar="NAME", help="balanced: each class counts alike, however many samples it has"
+    )
+    parser.add_argument(
         "--early-stopping", type=int, metavar="N", help="stop N epochs after the best, and keep that (needs --validation)"
     )
     parser.add_argument(

@@ -34,6 +34,7 @@ class Dataset:
     image_shape  (height, width), height * width = features, where the samples are images
     notice       a line to show to the user, or ""
     sample_weight (n,) what each training sample counts for, or None
+    class_factor  (n,) a factor of that in training alone, by the sample's class, or None
     """
 
     X: Any
@@ -44,6 +45,7 @@ class Dataset:
     image_shape: ImageShape = None
     notice: str = ""
     sample_weight: npt.NDArray[np.float64] | None = None
+    class_factor: npt.NDArray[np.float64] | None = None
 
     def held_out(self) -> tuple[Any, Any, str]:
         """Test samples, their targets, and "test"; those of training, and "training", where there are no others."""

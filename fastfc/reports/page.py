@@ -175,7 +175,7 @@ def _curves(run: Reproduction) -> Figure:
 def _samples(run: Reproduction, shape: tuple[int, int]) -> Iterator[tuple[str, Figure]]:
     X, y, part = run.data.held_out()
     model = run.result.model
-    probabilities = None if model.loss == "mse" else model.predict_proba(X)
+    probabilities = None if model.loss not in ("softmax_ce", "sigmoid_bce") else model.predict_proba(X)
     title = f"{run.recipe.name}: {part} set"
     yield (
         "Samples and what the network reads; the mistakes first.",

@@ -12,26 +12,41 @@ from fastfc.errors import InvalidType, invalid
 from fastfc.network import Network
 from fastfc.results import EpochRecord
 from fastfc.training.callbacks import EarlyStopping
-from fastfc.validation import number
+from fastfc.validation import number, parts_of
 
 VALIDATION = 1  # key of the generator that draws the validation set, beside that of the training
+COPIED = 2**26  # bytes of a share for validation up to which its samples are copied; of a larger one they are gathered each epoch
+GATHERED = 8192  # at a time
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 class HeldOut(NamedTuple):
-    """Samples that are not trained on: X (n, features) and targets as the kernels take them, y as it was given."""
+    """Samples that are not trained on: X (n, features) and targets as the kernels take them, y as it was given.
+
+    weights  (n,) what each counts for, or None for 1
+    rows     (n,) where in X, which has more, they are; None: X has no others
+    """
 
     X: Any
     targets: np.ndarray
     y: np.ndarray
+    weights: np.ndarray | None = None
+    rows: np.ndarray | None = None
+
+    def outputs(self, model: Network, threads: int) -> np.ndarray:
+        """(n, outputs) what the network gives for them."""
+        if self.rows is None:
+            return model._outputs(self.X, threads)
+        starts = range(0, len(self.rows), GATHERED)
+        return np.concatenate([model._outputs(self.X[self.rows[i : i + GATHERED]], threads) for i in starts])
 
 
 @dataclass(frozen=True)
 class Watch:
     """What is measured at the end of each epoch, and the stopping that follows from it.
 
-    validation  share of the samples, or (X, y), or None
+    validation  share of the samples, (X, y), (X, y, sample_weight), or None
     metrics     function of (y, predicted) by name
     """
 
@@ -56,7 +71,7 @@ def check_metrics(given: Any) -> dict[str, Metric]:
 
 
 def check_validation(given: Any) -> None:
-    """Raise unless `given` is a share of the samples, (X, y), or None."""
+    """Raise unless `given` is a share of the samples, a tuple of arrays, or None."""
     if isinstance(given, (tuple, list)) or given is None:
         return
     if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
@@ -93,12 +108,27 @@ def classes_of(targets: np.ndarray, loss: str, regression: bool) -> np.ndarray |
     return None if regression or targets.shape[1] > 1 else (targets[:, 0] > 0.5).astype(np.int64)
 
 
+def divided(X: Any, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """(X, rows) of a HeldOut: a copy of the rows alone where it is small."""
+    size = sum(part.nbytes for part in parts_of(X)) / X.shape[0]
+    return (X[rows], None) if size * len(rows) <= COPIED else (X, rows)
+
+
+def check_classes(held: np.ndarray | None, trained: np.ndarray | None) -> None:
+    """Raise InvalidArgument unless a validation set has each class that is trained on; (n,) classes, or None where there are none."""
+    if held is None or trained is None:
+        return
+    missing = np.setdiff1d(trained, held)
+    if len(missing):
+        raise invalid("validation", f"no sample of class {missing[0]}", "some of each class of the training data")
+
+
 def evaluate(
     model: Network, held: HeldOut, metrics: Mapping[str, Metric], threads: int
 ) -> tuple[float, float, dict[str, float]]:
-    """Mean loss, which may not be finite, score, and each metric, of one forward pass."""
-    outputs = model._outputs(held.X, threads)
-    loss, score = model._judge(outputs, held.targets)
+    """Mean loss, which may not be finite, score, and each metric, of one forward pass. Metrics of one's own see no weights."""
+    outputs = held.outputs(model, threads)
+    loss, score = model._judge(outputs, held.targets, held.weights)
     values = {}
     for name, metric in metrics.items():
         value = metric(held.y, model._predicted(outputs))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from fastfc.results import EpochRecord, test_score, validation_score
+from fastfc.results import EpochRecord, TrainResult, test_score, validation_score
 
 COLUMNS = 80
 
@@ -28,17 +28,22 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     return line + seconds if len(line + seconds) < COLUMNS else line
 
 
-class Progress:
-    """Prints `epoch_line` to standard output after each epoch. On a terminal, a bar on standard error counts samples.
+class ProgressBar:
+    """A callback that prints `epoch_line` to standard output after each epoch. On a terminal, a bar on standard error counts
+    samples.
 
-    A context manager: leaving it removes the bar. `samples` is the number of training samples in the first epoch, `later`
-    in each of the others, where that differs.
+    A context manager: leaving it removes the bar, as the end of a training does.
     """
 
-    def __init__(self, epochs: int, samples: int, later: int | None = None) -> None:
-        self.epochs, self.later = epochs, later or samples
-        self.total = samples + (epochs - 1) * self.later
+    def __init__(self) -> None:
+        self.epochs, self.total, self.later = 0, 0, 0
         self._bar: Any = None
+
+    def start(self, result: TrainResult) -> None:
+        """Of a training that is yet to begin: while kernels are compiled, the bar says so."""
+        self.close()
+        self.epochs, self.later = result.settings.epochs, result.settings.later_size(result.samples)
+        self.total = result.samples + (self.epochs - 1) * self.later
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -57,6 +62,9 @@ class Progress:
     def on_epoch_end(self, record: EpochRecord) -> None:
         self.say(epoch_line(record, self.epochs))
 
+    def on_train_end(self, result: TrainResult) -> None:
+        self.close()
+
     def say(self, line: str) -> None:
         """On standard output, above the bar."""
         if self._bar is None:
@@ -67,6 +75,7 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def __enter__(self) -> Self:
         return self

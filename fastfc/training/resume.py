@@ -15,6 +15,7 @@ from fastfc.errors import invalid
 from fastfc.machine.terminal import counted
 from fastfc.results import EpochRecord, TrainResult, json_settings
 from fastfc.storage.checkpoint import FILE_NAME, read_checkpoint, write_checkpoint
+from fastfc.validation import parts_of
 
 LENGTH = ("epochs", "schedule")  # settings that may change: what counts is the rates of the epochs that are done
 
@@ -28,11 +29,6 @@ class CheckpointPlan:
 
     def is_due(self, epoch: int, epochs: int) -> bool:
         return epoch % self.every == 0 or epoch == epochs
-
-
-def parts_of(X: Any) -> tuple[np.ndarray, ...]:
-    """The arrays of X, dense or CSR."""
-    return (X,) if isinstance(X, np.ndarray) else (X.data, X.indices, X.indptr)
 
 
 def digest(array: np.ndarray) -> int:

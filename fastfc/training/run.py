@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastfc.backend import load_backend
 from fastfc.data import Dataset
-from fastfc.data.dataset import load_pair
 from fastfc.errors import DivergenceError, invalid
-from fastfc.initializers import initialize
-from fastfc.kernels.plan import REGRESSIONS, Epoch
-from fastfc.machine.interrupts import Interrupts
-from fastfc.network import PIXEL, Network
+from fastfc.kernels.plan import Epoch
+from fastfc.network import Network
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.settings import Settings
-from fastfc.training.average import Average
+from fastfc.training import lbfgs
 from fastfc.training.callbacks import Listeners
-from fastfc.training.evaluation import HeldOut, Watch, classes_of, evaluate, split
-from fastfc.training.input_kernel import background_of, choose_input_kernel
-from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot, digest, parts_of
-from fastfc.training.sampling import Sampling
+from fastfc.training.evaluation import Watch, evaluate
+from fastfc.training.input_kernel import choose_input_kernel
+from fastfc.training.limits import Limits
+from fastfc.training.problem import Problem
+from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot, digest
+from fastfc.training.sampling import Sampling, dropout_key
 from fastfc.training.schedules import Plateau, learning_rates
-from fastfc.validation import check_init, check_inputs, check_shifts, check_state, check_targets, input_kind
+from fastfc.validation import check_state, parts_of
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
 WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
@@ -36,35 +35,13 @@ OnEpoch = Callable[[EpochRecord], object]
 OnSteps = Callable[[int, int, int, list[float]], object]
 
 
-@dataclass
-class Limits:
-    """What ends a training early: the clock, from `begin` on, and Ctrl-C."""
-
-    max_seconds: float | None
-    interrupts: Interrupts
-    end: float = math.inf
-
-    def begin(self) -> None:
-        if self.max_seconds is not None:
-            self.end = time.perf_counter() + self.max_seconds
-
-    def is_over(self) -> bool:
-        return self.interrupts.came or self.seconds_left() <= 0
-
-    def seconds_left(self) -> float:
-        return self.end - time.perf_counter()
-
-
 class Run:
     """The state of one training between its steps.
 
-    X            (samples, features), and targets (samples,) or (samples, outputs), as the kernels take them
-    rows         (n,) those of the samples that are trained on: all but a share for validation
-    validation, test   HeldOut samples, or None
+    problem      what it is about
     state        "weights", "biases" and what the optimiser keeps, as the backend's Trainer takes and gives it
     steps_done   by the optimiser, those of a state to go on with included, which are first_step
     rates        (steps,) learning rates of all epochs
-    average      of the parameters, which is then what the model has
     first_epoch  1, or the first that the checkpoint does not have
     """
 
@@ -80,37 +57,47 @@ class Run:
         watch: Watch | None = None,
     ) -> None:
         dtype = np.dtype(settings.dtype)
-        self.settings, self.rng, self.watch = settings, np.random.default_rng(seed), watch or Watch()
-        outputs = self._take(data, dtype, network)
-        self._hold_out(data, outputs, seed)
-        self.model = self._make_model(data, backend, network, outputs)
-        parameters = [*self.model.weights, *self.model.biases]
-        self.state = {"weights": list(self.model.weights), "biases": list(self.model.biases)}
-        self.first_step = 0
+        self.settings, self.rng, self.watch, self.seed = settings, np.random.default_rng(seed), watch or Watch(), seed
+        problem = self.problem = Problem(settings, data, seed, network, self.watch)
+        self.model = problem.make_model(backend, network, self.rng)
+        self.batch_size = min(settings.batch_size or problem.n, problem.n)
+        self.plan = replace(self.model.plan(settings, self.batch_size), background=problem.background)
+        self.optimizer, self.is_averaged = self.plan.optimizer, settings.ema is not None
+        self.state, self.first_step = problem.start(self.model, self.optimizer.states), 0
         if state is not None:
-            names = self.model.plan(settings).optimizer.states
-            kept, self.first_step = check_state(state, names, [p.shape for p in parameters], dtype)
-            self.state |= kept
+            self._go_on_with(state)
         self.steps_done = self.first_step
-        self.average = None if settings.ema is None else Average(settings.ema, parameters)
-        self.batch_size = min(settings.batch_size or self.n, self.n)
-        self.sampling = Sampling(settings, self.rows, self.X.shape[0], dtype, self.rng)
+        self.sampling = Sampling(settings, problem.rows, problem.X.shape[0], dtype, self.rng)
         self.rates = self._planned_rates(dtype)
-        of_validation = "validation_loss" if self.validation else "loss"
+        of_validation = "validation_loss" if problem.validation else "loss"
         self.plateau = Plateau(of_validation, settings.plateau_factor, settings.plateau_patience)
-        self.losses = np.zeros(self.n, dtype)
+        self.losses = np.zeros(problem.n, dtype)
         work = self.batch_size * sum(w.size for w in self.model.weights)
         self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
-        self.background = background_of(self.X)
         kernel, reason = (
-            choose_input_kernel(self.X, settings.input_kernel, self.background)
+            choose_input_kernel(problem.X, settings.input_kernel, problem.background)
             if backend == "numba"
             else ("dense", "NumPy multiplies all")
         )
-        self.result = TrainResult(self.model, settings, backend, self.threads, seed, data.name, kernel, reason)
+        self.result = TrainResult(
+            self.model, settings, backend, self.threads, seed, data.name, kernel, reason, samples=problem.n
+        )
         self.checkpoints: Checkpoints | None = None
         self.first_epoch, self.count = 1, 1
         self.kept: list[np.ndarray] = []  # parameters of the best epoch that the checkpoint has
+
+    def _go_on_with(self, state: dict[str, Any]) -> None:
+        """Take up the state of another training; one that kept no average begins it with the network's parameters."""
+        if self.settings.optimizer == "lbfgs":
+            raise invalid("state", "one", "None with optimizer 'lbfgs', which begins anew")
+        weights, biases = ([array.shape for array in arrays] for arrays in (self.model.weights, self.model.biases))
+        has_average = isinstance(state, dict) and "average" in state
+        names = [name for name in self.optimizer.states if name != "average" or has_average]
+        shapes = {name: [*weights, *biases] for name in names}
+        if "average" in names:
+            shapes |= {"weights": weights, "biases": biases}
+        kept, self.first_step = check_state(state, shapes, np.dtype(self.settings.dtype))
+        self._take_parameters({**self.state, **kept})
 
     def _planned_rates(self, dtype: np.dtype) -> np.ndarray:
         settings, steps = self.settings, self._end(self.settings.epochs)
@@ -118,114 +105,45 @@ class Run:
         warmup = self._end(int(settings.warmup)) if settings.warmup >= 1 else share
         return learning_rates(settings.schedule, settings.lr, steps, dtype, warmup, self._steps(1))
 
-    def _take(self, data: Dataset, dtype: np.dtype, network: Network | None) -> int:
-        """Check the data and keep it; gives the number of outputs."""
-        loss = self.settings.loss
-        trained_on = network.input_kind if network else None
-        self.X, kind = check_inputs(data.X, dtype, trained_on=trained_on), input_kind(data.X)
-        self.input_kind = trained_on if trained_on and kind == "float" else kind
-        self.targets, outputs = check_targets(data.y, self.X.shape[0], self.settings.outputs, loss, dtype)
-        self.regression = loss in REGRESSIONS and self.targets.ndim == 2
-        self.weights = data.sample_weight
-        return outputs
-
-    def _hold_out(self, data: Dataset, outputs: int, seed: int) -> None:
-        """Set apart what is not trained on."""
-        self.test = None if data.X_test is None else self._held_out(data.X_test, data.y_test, outputs, "test_data")
-        given, self.rows = self.watch.validation, np.arange(self.X.shape[0])
-        self.validation: HeldOut | None = None
-        if isinstance(given, (tuple, list)):
-            self.validation = self._held_out(*load_pair(given, "validation"), outputs, "validation")
-        elif given is not None:
-            classes = classes_of(self.targets, self.settings.loss, self.regression)
-            self.rows, rows = split(given, classes, self.X.shape[0], seed)
-            self.validation = HeldOut(self.X[rows], self.targets[rows], np.asarray(data.y)[rows])
-        self.n = len(self.rows)
-        self.metrics_on = self.validation or self.test
-        if self.watch.metrics and not self.metrics_on:
-            raise invalid("metrics", ", ".join(self.watch.metrics), "none without a validation set or test data")
-
-    def _held_out(self, X: Any, y: Any, outputs: int, what: str) -> HeldOut:
-        dtype = np.dtype(self.settings.dtype)
-        inputs = check_inputs(X, dtype, f"X of {what}", self.X.shape[1], self.input_kind)
-        loss, what = self.settings.loss, f"y of {what}"
-        targets, _ = check_targets(y, inputs.shape[0], outputs, loss, dtype, what, self.regression)
-        return HeldOut(inputs, targets, np.asarray(y))
-
-    @property
-    def measured(self) -> list[str]:
-        """Names of what each EpochRecord has for a Monitor."""
-        score = "r2" if self.regression else "accuracy"
-        parts = [name for name, held in (("validation", self.validation), ("test", self.test)) if held]
-        return ["loss", "penalty", *(f"{p}_{w}" for p in parts for w in ("loss", score)), *self.watch.metrics]
-
-    def _make_model(self, data: Dataset, backend: str, network: Network | None, outputs: int) -> Network:
-        settings, features = self.settings, self.X.shape[1]
-        if network is not None and network.layers[0] != features:
-            raise invalid("network", f"{network.layers[0]} inputs", f"{features}, as many as the data has features")
-        scale = PIXEL if settings.scale is None else settings.scale
-        check_init(settings.init)
-        check_shifts(settings.augment, data.image_shape, self.X)
-        layers, dtype = (features, *settings.hidden, outputs), np.dtype(settings.dtype)
-        weights, biases = (
-            (network.weights, network.biases) if network else initialize(layers, settings.init, dtype, self.rng)
-        )
-        return Network(
-            layers,
-            activation=settings.activations,
-            loss=settings.loss,
-            output_activation=settings.output_activation,
-            weights=weights,
-            biases=biases,
-            dtype=settings.dtype,
-            scale=scale if network is None or settings.scale is not None else network.scale,
-            image_shape=data.image_shape,
-            backend=backend,
-            regression=self.regression,
-            huber_delta=settings.huber_delta,
-            input_kind=self.input_kind,
-        )
-
     def prepare(self, checkpoint: CheckpointPlan | None) -> None:
         """Make the backend's Trainer, from the checkpoint if there is one, and compile what is not compiled yet."""
-        plan = replace(self.model.plan(self.settings, self.batch_size), background=self.background)
-        if plan.smoothing and self.targets.ndim == 2:  # labels are smoothed where they are made targets
-            off, on = plan.off_and_on()
-            self.targets = (off + (on - off) * self.targets).astype(plan.dtype)
+        problem = self.problem
+        problem.smooth(self.plan)
         if checkpoint is not None:  # it tells the data by the targets as they are now
             self._go_on(checkpoint)
         trainer_class, _ = load_backend(self.result.backend)
         start = time.perf_counter()
-        self.trainer = trainer_class(plan, self.X, self.targets, self.state, self.threads, self.result.input_kernel)
+        kernel = self.result.input_kernel
+        self.trainer = trainer_class(self.plan, problem.X, problem.targets, self.state, self.threads, kernel)
         self.result.train_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        self.optimizer = plan.optimizer
-        self.plan = plan
-        nothing = Epoch(self.rows, self.sampling.shifts(np.arange(0), 1), self._rules(0, 1), plan.scales(0), self.losses)
+        no_shifts, no_scale = self.sampling.shifts(np.arange(0), 1), self.plan.scales(0)
+        nothing = Epoch(problem.rows, no_shifts, self.optimizer.rules(self.rates[:1], self.first_step), no_scale, self.losses)
         self.trainer.run(nothing, 0, 0)
-        for held in (self.validation, self.test):
+        for held in (problem.validation, problem.test):
             if held:
                 self.model._outputs(held.X[:1], self.threads)
         self.result.compile_seconds = time.perf_counter() - start
 
     def _go_on(self, plan: CheckpointPlan) -> None:
         """Take up the checkpoint, or write the first."""
-        weights = None if self.weights is None else digest(self.weights)
+        problem = self.problem
+        weights = None if problem.weights is None else digest(problem.weights)
         more: dict[str, Any] = {"sample_weight": weights, "first_step": self.first_step, "validation": None, "early_stopping": None}
-        if self.validation:
-            more["validation"] = [digest(a) for a in (*parts_of(self.validation.X), self.validation.targets)]
+        if problem.validation:
+            X, targets, _, own, rows = problem.validation
+            parts = [*(parts_of(X) if rows is None else [rows]), targets, *([] if own is None else [own])]
+            more["validation"] = [digest(part) for part in parts]
         if self.watch.stopping:
             more["early_stopping"] = self.watch.stopping.identity
-        self.checkpoints = Checkpoints(plan, self.result, self.X, self.targets, self.rates, self._end, more)
+        self.checkpoints = Checkpoints(plan, self.result, problem.X, problem.targets, self.rates, self._end, more)
         snapshot = self.checkpoints.read()
         if snapshot is None:
             self.checkpoints.write(self._snapshot(0))
             return
         self.kept = snapshot.state.pop("best", [])
-        if self.average:
-            if "average" not in snapshot.state:
-                raise invalid("checkpoint", "no average of the parameters", "one of this training")
-            self.average.arrays = snapshot.state.pop("average")
+        if self.is_averaged and "average" not in snapshot.state:
+            raise invalid("checkpoint", "no average of the parameters", "one of this training")
         self._take_parameters(snapshot.state)
         self.result.history, self.first_epoch = snapshot.history, snapshot.epoch + 1
         self.steps_done = self.first_step + self._end(snapshot.epoch)
@@ -238,8 +156,6 @@ class Run:
     def _snapshot(self, epoch: int) -> Snapshot:
         losses = None if self.settings.top_loss_fraction is None else self.sampling.losses
         state = dict(self.state)
-        if self.average:
-            state["average"] = self.average.arrays
         if self.watch.stopping and self.watch.stopping.kept:
             state["best"] = self.watch.stopping.kept
         return Snapshot(epoch, state, self.result.history, self.rng.bit_generator.state, losses)
@@ -247,63 +163,85 @@ class Run:
     def _take_parameters(self, state: dict[str, list[np.ndarray]]) -> None:
         self.state = state
         layers = len(state["weights"])
-        shown = self.average.arrays if self.average else [*state["weights"], *state["biases"]]
+        shown = state["average"] if self.is_averaged else [*state["weights"], *state["biases"]]
         self.model.weights, self.model.biases = shown[:layers], shown[layers:]
 
     def train(self, listeners: Listeners, limits: Limits) -> None:
         """All epochs that are left, or as many as the limits and early stopping allow."""
+        self.listeners, self.limits = listeners, limits
         limits.begin()
         listeners.call("on_train_begin", limits.interrupts, self.result)
-        if self.watch.stopping:
-            self.watch.stopping.kept = self.kept
-        self._epochs(listeners, limits)
-        names = self.trainer.plan.optimizer.states
+        stopping, left = self.watch.stopping, self.first_epoch <= self.settings.epochs
+        if stopping:
+            stopping.kept = self.kept
+        if stopping and stopping.is_over:
+            self.result.stopped_early = left
+        elif self.settings.optimizer == "lbfgs":
+            self._iterations()
+        else:
+            self._epochs()
+        names = [*self.optimizer.states, *(("weights", "biases") if self.is_averaged else ())]
         self.result.state = {name: self.state[name] for name in names if name in self.state}
         self.result.state["steps"] = self.steps_done
         listeners.call("on_train_end", limits.interrupts, self.result)
 
-    def _epochs(self, listeners: Listeners, limits: Limits) -> None:
-        is_enough = self.watch.stopping is not None and self.watch.stopping.is_over
+    def _epochs(self) -> None:
         for epoch in range(self.first_epoch, self.settings.epochs + 1):
-            if is_enough:
-                self.result.stopped_early = True
+            seconds, is_whole = self._epoch(epoch)
+            if self._finish(epoch, seconds, is_whole):
                 return
-            seconds, whole_epoch = self._epoch(epoch, listeners, limits)
-            state = self.trainer.state()
-            self._check_parameters(epoch, state)
-            self._take_parameters(state)
-            if not whole_epoch:
-                return self._stop(limits)
-            record = self._record(epoch, seconds)
-            self.result.history.append(record)
-            self._lower_rates(record)
-            is_enough = listeners.call("on_epoch_end", limits.interrupts, record)
-            last = is_enough or epoch == self.settings.epochs
-            if self.checkpoints and (last or self.checkpoints.plan.is_due(epoch, self.settings.epochs)):
-                self.checkpoints.write(self._snapshot(epoch))
-            if limits.interrupts.came or (limits.is_over() and not last):
-                return self._stop(limits)
 
-    def _stop(self, limits: Limits) -> None:
-        self.result.interrupted, self.result.out_of_time = True, not limits.interrupts.came
+    def _finish(self, epoch: int, seconds: float, is_whole: bool) -> bool:
+        """After an epoch, or the part of it that the limits allowed: measure, say and keep it; whether it was the last."""
+        listeners, limits, settings = self.listeners, self.limits, self.settings
+        self.result.train_seconds += seconds
+        state = self.trainer.state()
+        self._check_parameters(epoch, state)
+        self._take_parameters(state)
+        if not is_whole:
+            return self._stop()
+        record = self._record(epoch, seconds)
+        self.result.history.append(record)
+        self._lower_rates(record)
+        is_enough = listeners.call("on_epoch_end", limits.interrupts, record)
+        last = is_enough or epoch == settings.epochs
+        if self.checkpoints and (last or self.checkpoints.plan.is_due(epoch, settings.epochs)):
+            self.checkpoints.write(self._snapshot(epoch))
+        if limits.interrupts.came or (limits.is_over() and not last):
+            return self._stop()
+        self.result.stopped_early = epoch < settings.epochs and is_enough
+        return last
 
-    def _epoch(self, epoch: int, listeners: Listeners, limits: Limits) -> tuple[float, bool]:
+    def _stop(self) -> bool:
+        self.result.interrupted, self.result.out_of_time = True, not self.limits.interrupts.came
+        return True
+
+    def _drawn(self, epoch: int, order: np.ndarray, shifts: np.ndarray) -> Epoch:
+        """What the kernels are told of an epoch of these samples; they write `losses`."""
+        weights = self.problem.weights
+        self.weights_now = None if weights is None else weights[order]
+        self.losses = np.zeros(len(order), self.rates.dtype)
+        totals = self.plan.totals(len(order), self.weights_now) if self.settings.decay_per_batch else None
+        self.decay_share = 1.0 if totals is None else 1 / float(totals.mean())
+        steps = slice(self._end(epoch - 1), self._end(epoch))
+        rules = self.optimizer.rules(self.rates[steps], self.first_step + steps.start, totals)
+        key = dropout_key(self.seed, epoch) if self.plan.dropout else 0
+        return Epoch(order, shifts, rules, self.plan.scales(len(order), self.weights_now), self.losses, key)
+
+    def _epoch(self, epoch: int) -> tuple[float, bool]:
         """One epoch of training, or the part of it that the limits allow: its seconds, and whether it is whole."""
-        start = time.perf_counter()
+        start, listeners, limits = time.perf_counter(), self.listeners, self.limits
         order = self.sampling.order(epoch)
-        shifts = self.sampling.shifts(order, epoch)
-        n, steps, end = len(order), self._steps(epoch), self._end(epoch)
-        rates, self.losses = self.rates[end - steps : end], np.zeros(n, self.rates.dtype)
-        self.weights_now = None if self.weights is None else self.weights[order]
-        scale = self.plan.scales(n, self.weights_now)
-        of_kernels, done = Epoch(order, shifts, self._rules(end - steps, end), scale, self.losses), 0
+        drawn = self._drawn(epoch, order, self.sampling.shifts(order, epoch))
+        n, steps, done = len(order), self._steps(epoch), 0
         while done == 0 or (done < steps and not limits.is_over()):
             stop = min(done + (listeners.steps_per_call or self.count), steps)
             began = time.perf_counter()
             with np.errstate(all="ignore"):  # what is not finite is found in the losses
-                self._run(of_kernels, done, stop)
+                self.trainer.run(drawn, done, stop)
             took = time.perf_counter() - began
-            self._check_divergence(epoch, done, stop, rates)
+            self.steps_done += stop - done
+            self._check_divergence(epoch, done, stop)
             if listeners.functions["on_steps"]:
                 losses = self._step_losses(done, stop)
                 listeners.call("on_steps", limits.interrupts, epoch, min(stop * self.batch_size, n), n, losses)
@@ -311,22 +249,36 @@ class Run:
             self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
             done = stop
         self.sampling.remember(order, self.losses)
-        seconds = time.perf_counter() - start
-        self.result.train_seconds += seconds
-        return seconds, done == steps
+        return time.perf_counter() - start, done == steps
 
-    def _run(self, epoch: Epoch, start: int, stop: int) -> None:
-        """Steps `start` to `stop` of an epoch, one at a time where an average follows them."""
-        for s in (start,) if self.average is None else range(start, stop):
-            end = stop if self.average is None else s + 1
-            self.trainer.run(epoch, s, end)
-            if self.average:
-                state = self.trainer.state()
-                self.average.follow([*state["weights"], *state["biases"]], self.steps_done)
-            self.steps_done += end - s
+    def _iterations(self) -> None:
+        """An iteration of L-BFGS is an epoch, and its loss that of the parameters to which it led."""
+        n, listeners, limits, began = self.problem.n, self.listeners, self.limits, time.perf_counter()
+        drawn = self._drawn(1, self.problem.rows, self.sampling.shifts(np.arange(0), 1))
 
-    def _rules(self, start: int, stop: int) -> np.ndarray:
-        return self.optimizer.rules(self.rates[start:stop], self.first_step + start)
+        def watch() -> None:
+            if self.steps_done == 0:
+                self._check_divergence(1, 0, 1)
+            listeners.call("on_steps", limits.interrupts, self.steps_done + 1, n, n, self._step_losses(0, 1))
+            if limits.is_over():
+                raise lbfgs.Stopped
+
+        def after() -> bool:
+            nonlocal began
+            self.steps_done += 1
+            self._check_divergence(self.steps_done, 0, 1)
+            is_last = self._finish(self.steps_done, time.perf_counter() - began, is_whole=True)
+            began = time.perf_counter()
+            return is_last
+
+        decay = self.settings.weight_decay * self.decay_share
+        objective = lbfgs.Objective(self.trainer, drawn, decay, watch)
+        try:
+            lbfgs.minimise(objective, self.settings.epochs, self.settings.tolerance, after)
+        except lbfgs.Stopped:
+            self._stop()
+        else:
+            self.result.stopped_early |= self.steps_done < self.settings.epochs and not self.result.interrupted
 
     def _lower_rates(self, record: EpochRecord) -> None:
         if self.settings.schedule == "plateau":
@@ -339,11 +291,11 @@ class Run:
         """How many steps there are until the end of an epoch; 0 is the begin of the first."""
         return self._steps(1) + self._steps(2) * (epoch - 1) if epoch else 0
 
-    def _check_divergence(self, epoch: int, start: int, stop: int, rates: np.ndarray) -> None:
+    def _check_divergence(self, epoch: int, start: int, stop: int) -> None:
         part = self.losses[start * self.batch_size : stop * self.batch_size]
         finite = np.isfinite(part)
         if not finite.all():
-            step = start + int(np.argmin(finite)) // self.batch_size
+            step, rates = start + int(np.argmin(finite)) // self.batch_size, self.rates[self._end(epoch - 1) : self._end(epoch)]
             raise DivergenceError(
                 f"loss: given {part[~finite][0]} in epoch {epoch}, step {step + 1} of {len(rates)}, at a learning rate of "
                 f"{rates[step]:.6g}, expected a finite number: a smaller lr may help"
@@ -369,9 +321,12 @@ class Run:
             raise self._diverged("weights", "not finite", epoch)
 
     def _penalty(self, weights: list[np.ndarray]) -> float:
+        settings = self.settings
         with np.errstate(over="ignore"):
             squares = sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)
-        return 0.0 if self.settings.optimizer == "adamw" else self.settings.weight_decay / 2 * squares
+            sizes = sum(float(np.abs(w).sum(dtype=np.float64)) for w in weights) if settings.l1 else 0.0
+        decay = 0.0 if settings.optimizer == "adamw" else settings.weight_decay
+        return (decay / 2 * squares + settings.l1 * sizes) * self.decay_share
 
     def _diverged(self, what: str, given: object, epoch: int) -> DivergenceError:
         return DivergenceError(
@@ -385,14 +340,14 @@ class Run:
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
         loss = self._mean_loss(0, len(self.losses))
         record = EpochRecord(epoch, loss, self.penalty, None, None, self._last_rate(epoch), seconds)
-        for part, held in (("validation", self.validation), ("test", self.test)):
+        for part, held in (("validation", self.problem.validation), ("test", self.problem.test)):
             if held is None:
                 continue
-            own = self.watch.metrics if held is self.metrics_on else {}
+            own = self.watch.metrics if held is self.problem.metrics_on else {}
             held_loss, score, metrics = evaluate(self.model, held, own, self.threads)
             if not math.isfinite(held_loss):
                 raise self._diverged(f"{part} loss", held_loss, epoch)
             measured: dict[str, Any] = {f"{part}_loss": held_loss, "metrics": metrics or record.metrics}
-            measured[f"{part}_r2" if self.regression else f"{part}_accuracy"] = score
+            measured[f"{part}_r2" if self.problem.regression else f"{part}_accuracy"] = score
             record = replace(record, **measured)
         return record

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fastfc.settings import Settings
+
+DROPOUT = 2  # key of the generator of an epoch's dropout key, beside those of the training and the validation set
+
+
+def dropout_key(seed: int, epoch: int) -> int:
+    """From which the masks of epoch 1, 2, ... follow: 0 <= key < 2**64."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(DROPOUT, epoch))
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 class Sampling:
@@ -26,7 +32,7 @@ class Sampling:
         self, settings: Settings, rows: np.ndarray, samples: int, dtype: np.dtype, rng: np.random.Generator
     ) -> None:
         self.rows, self.n, self.rng, self.shuffle = rows, len(rows), rng, settings.shuffle
-        self.later = self.n if settings.top_loss_fraction is None else math.ceil(settings.top_loss_fraction * self.n)
+        self.later = settings.later_size(self.n)
         self.losses = np.zeros(samples, dtype)
         self._shifts = np.zeros((0, 2), np.int8)
         if settings.augment:
