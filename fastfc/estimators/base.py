@@ -146,8 +146,6 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
             self._initialize((X.shape[1], *sizes, self.n_outputs_), FLOATS[X.dtype != np.float32])
         elif self._parameters.layers[-1] != self.n_outputs_:
             raise invalid("y", f"{self.n_outputs_} outputs", f"{self._parameters.layers[-1]}, as in the fit before")
-        if self.solver == "lbfgs":
-            self._parameters = self._parameters.astype(FLOATS[1])  # as scipy computes, and scikit-learn with it
         samples = self._samples(X, targets, weights)
         held = self._hold_out(samples, y, validation_data)
         tasks = None if incremental else tasks_of(self, *as_given)

@@ -14,14 +14,14 @@ from fastfc.backend import load_backend
 from fastfc.estimators.prediction import Form, Parameters, plan_of
 from fastfc.estimators.solvers import Solver
 from fastfc.kernels.plan import NO_PENALTIES, Epoch, Plan
-from fastfc.machine.interrupts import Interrupts
 from fastfc.training.input_kernel import LEAST_FEATURES, MOST, background_of, choose_input_kernel
+from fastfc.training.limits import Limits
+from fastfc.training.sampling import dropout_key
 
 SAMPLED = 128  # rows that are looked at to choose the input kernel
 SLICE_SECONDS = 0.1  # longer epochs return so often, to listen for Ctrl-C and look at the clock
 QUICK = 10_000_000  # multiplications, and
 QUICK_STEPS = 200  # steps, of an epoch that is surely shorter
-DROPOUT = 2  # key of the generator of masks beside others of the same seed
 NO_SHIFTS = np.zeros((0, 2), np.int8)
 
 
@@ -50,17 +50,6 @@ class Regularization:
     dropout: tuple[float, ...] = ()
     smoothing: float = 0.0
     seed: int = 0
-
-
-@dataclass
-class Limits:
-    """What ends a training early: Ctrl-C, or a time of `time.perf_counter`."""
-
-    interrupts: Interrupts
-    end: float = math.inf
-
-    def is_over(self) -> bool:
-        return self.interrupts.came or time.perf_counter() >= self.end
 
 
 class Fitting:
@@ -117,7 +106,7 @@ class Fitting:
             self.totals = np.where(totals == 0, np.inf, totals)  # a batch without weight moves nothing
             scale = self._scale(weights)
         rules = self.solver.rules(self.optimizer, self.totals, self.plan.dtype, weights is None)
-        key = self._dropout_key(number) if self.terms.dropout else 0
+        key = dropout_key(self.terms.seed, number) if self.terms.dropout else 0
         epoch = Epoch(order, NO_SHIFTS, rules, scale, self.losses, key, self.penalties)
         return self._mean_loss(order, weights) if self._run(epoch, limits) else None
 
@@ -151,10 +140,6 @@ class Fitting:
         if len(penalties):
             sums += penalties
         return float((sums / self.totals * self.sizes).sum()) / self.n
-
-    def _dropout_key(self, number: int) -> int:
-        sequence = np.random.SeedSequence(self.terms.seed, spawn_key=(DROPOUT, number))
-        return int(sequence.generate_state(1, np.uint64)[0])
 
     def parameters(self) -> Parameters:
         """Copies of what they are now."""

@@ -21,7 +21,7 @@ PRINTS = tuple(int(part) for part in scipy.__version__.split(".")[:2]) < (1, 15)
 
 class Objective:
     """The mean loss of a `Fitting` of all samples, and its gradient, as functions of all weights, then all biases, packed
-    into one vector (numbers,)."""
+    into one vector (numbers,) of the dtype of the training. scipy's own vectors are float64 beside it."""
 
     def __init__(self, fitting: Fitting) -> None:
         samples, self.fitting, self.trainer = fitting.samples, fitting, fitting.trainer

@@ -124,12 +124,6 @@ class Parameters:
         """How many numbers the weights are."""
         return sum(w.size for w in self.weights)
 
-    def astype(self, dtype: np.dtype) -> Parameters:
-        """The same numbers as `dtype`; itself where they are."""
-        if self.dtype == dtype:
-            return self
-        return Parameters([w.astype(dtype) for w in self.weights], [b.astype(dtype) for b in self.biases])
-
     def are_finite(self) -> bool:
         return all(np.isfinite(p).all() for p in chain(self.weights, self.biases))
 

@@ -37,7 +37,8 @@ class Solver:
         return {**self.__dict__, "_ready": []}
 
     def optimizer(self, alpha: float) -> Optimizer:
-        """As the kernels take it, with the L2 factor `alpha`."""
+        """As the kernels take it for a fit that begins, with the L2 factor `alpha`."""
+        self._ready = []
         if self.name in ("adam", "adamw"):
             decoupled = self.name == "adamw"
             return of_adam(*self.betas, self.epsilon, alpha, decoupled, epsilon_inside=not self.is_own)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastfc.estimators.callbacks import Tasks
-from fastfc.estimators.fitting import Fitting, Limits
+from fastfc.estimators.fitting import Fitting
 from fastfc.estimators.heldout import HeldOut
 from fastfc.machine.interrupts import deferred_interrupts
+from fastfc.training.limits import Limits
 
 
 def train(estimator: Any, fitting: Fitting, held: HeldOut | None, tasks: Tasks | None, incremental: bool) -> None:
@@ -25,9 +25,8 @@ def train(estimator: Any, fitting: Fitting, held: HeldOut | None, tasks: Tasks |
     order, places = fitting.samples.rows, np.arange(fitting.n)
     estimator.n_iter_ = 0
     with deferred_interrupts() as interrupts, np.errstate(all="ignore"):
-        limits = Limits(interrupts)
-        if estimator.max_seconds is not None:
-            limits.end = time.perf_counter() + estimator.max_seconds
+        limits = Limits(estimator.max_seconds, interrupts)
+        limits.begin()
         try:
             while not interrupts.came:
                 if tasks:
