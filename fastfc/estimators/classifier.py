@@ -147,6 +147,11 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):
         return made
 
     def _learn_classes(self, y: Any) -> None:
+        if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu":  # what scikit-learn finds out of these too
+            classes = np.unique(y)
+            if len(classes) <= max(2, len(y) // 2):
+                self.classes_, self._has_labels, self._has_sparse_labels = classes, False, False
+                return
         kind = type_of_target(y, input_name="y")
         if "multioutput" in kind:
             raise ValueError("Multioutput target data is not supported with label binarization")
@@ -177,10 +182,10 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):
     def _encoded_apart(self, y: Any) -> np.ndarray:
         if self._has_labels:
             return y.toarray() if issparse(y) else y
-        unseen = np.setdiff1d(y, self.classes_)
-        if len(unseen):
-            raise invalid("y", f"the class {unseen[0]!r}", f"one of the {len(self.classes_)} that are trained on")
-        labels = np.searchsorted(self.classes_, y)
+        labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        is_unseen = self.classes_[labels] != y
+        if is_unseen.any():
+            raise invalid("y", f"the class {y[is_unseen][0]!r}", f"one of the {len(self.classes_)} that are trained on")
         return labels if len(self.classes_) > 2 else labels[:, None]
 
     def _out_activation(self) -> str:

@@ -132,13 +132,13 @@ class Fitting:
 
     def _mean_loss(self, order: np.ndarray, weights: np.ndarray | None) -> float:
         """The mean over the samples of the losses of their batches, each a mean by weight and its share of the penalty."""
-        losses = self.loss.of_samples(self.losses, order)
-        penalties = self.terms.alpha / 2 * self.penalties
+        losses, half_alpha = self.loss.of_samples(self.losses, order), self.terms.alpha / 2
         if weights is None:
-            return float(losses.sum(dtype=np.float64) + penalties.sum()) / self.n
+            total = np.add.reduce(losses, dtype=np.float64) + half_alpha * np.add.reduce(self.penalties)
+            return float(total) / self.n
         sums = np.add.reduceat(losses * weights, self.starts)
-        if len(penalties):
-            sums += penalties
+        if len(self.penalties):
+            sums += half_alpha * self.penalties
         return float((sums / self.totals * self.sizes).sum()) / self.n
 
     def parameters(self) -> Parameters:

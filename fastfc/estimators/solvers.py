@@ -59,7 +59,7 @@ class Solver:
         if not self._ready or self._ready_at != self.learning_rate or not are_fixed:
             epochs = max(1, min(EPOCHS, STEPS // len(totals))) if are_fixed else 1
             rules = optimizer.rules(self._rates(epochs * len(totals)), self.t, np.tile(totals, epochs)).astype(dtype)
-            self._ready = np.split(rules, epochs)[::-1] if epochs > 1 else [rules]
+            self._ready = [rules[s : s + len(totals)] for s in range(0, len(rules), len(totals))][::-1]
             self._ready_at = self.learning_rate
         self.t += len(totals)
         return self._ready.pop()
@@ -67,8 +67,7 @@ class Solver:
     def _rates(self, steps: int) -> np.ndarray:
         if self.rates is None:
             return np.full(steps, self.learning_rate)
-        planned = self.rates[self.t : self.t + steps]
-        return np.pad(planned, (0, steps - len(planned)))  # beyond the last epoch, where no step comes
+        return self.rates[np.minimum(self.t + np.arange(steps), len(self.rates) - 1)]  # beyond the last epoch no step comes
 
     def epoch_ends(self, samples: int) -> None:
         """`samples` have been trained on so far, each as often as it was."""
