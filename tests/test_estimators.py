@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from tests.estimators import BACKENDS, assert_same_fit, both, ours, quietly, task, theirs
+from tests.estimators import BACKENDS, assert_same_fit, both, has_weights, ours, quietly, task, theirs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -99,6 +99,7 @@ def test_lbfgs_goes_the_same_way(case: str, backend: str) -> None:
     assert_same_fit(own.fit(X, y), other.fit(X, y), X, rtol=1e-8, atol=1e-9)
 
 
+@has_weights
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("name", ["multiclass", "binary", "multilabel", "regression", "counts", "csr"])
 @pytest.mark.parametrize("early", [False, True])
@@ -259,8 +260,9 @@ def test_bad_parameters_have_scikit_learns_messages(bad: dict[str, Any], backend
 
 
 @pytest.mark.parametrize("case", [
-    "nan", "empty", "no features", "one dimension", "lengths", "labels of floats", "weights", "all weights 0", "fewer features",
-    "other classes", "several outputs of classes", "too few to hold out", "nan in y",
+    "nan", "empty", "no features", "one dimension", "lengths", "labels of floats", "fewer features", "other classes",
+    "several outputs of classes", "nan in y", pytest.param("too few to hold out", marks=has_weights),
+    pytest.param("weights", marks=has_weights),
 ])  # fmt: skip
 def test_bad_data_has_scikit_learns_messages(case: str, backend: str) -> None:
     X, y = task("multiclass")
@@ -288,11 +290,16 @@ def _do_wrong(case: str, estimator: Any, X: np.ndarray, y: np.ndarray) -> None:
             "lengths": (X, y[1:], None),
             "labels of floats": (X, X[:, 0], None),
             "weights": (X, y, np.ones(3)),
-            "all weights 0": (X, y, np.zeros(len(X))),
             "several outputs of classes": (X, np.stack([y, y], axis=1), None),
             "nan in y": (X, np.where(y == 1, np.nan, y), None),
         }[case]
-        estimator.fit(X, y, sample_weight=weights)
+        estimator.fit(X, y, **({} if weights is None else {"sample_weight": weights}))
+
+
+def test_weights_that_are_all_0(backend: str) -> None:
+    X, y = task("binary")
+    with pytest.raises(ValueError, match="all 0|at least one non-zero"):  # by us, and by scikit-learn since 1.9
+        ours("binary", backend).fit(X, y, np.zeros(len(y)))
 
 
 def test_warnings_have_scikit_learns_words(backend: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
 import threading
 from typing import Any
 
@@ -215,7 +214,6 @@ print("sklearn" in sys.modules, "numba" in sys.modules, "distributed" in sys.mod
 
 def test_without_scikit_learn_one_line_says_what_to_install() -> None:
     code = """
-import sys
 sys.modules["sklearn"] = None
 try:
     import fastfc.estimators

@@ -7,7 +7,7 @@ side by side.
 from __future__ import annotations
 
 try:
-    from sklearn.utils.validation import validate_data as _  # scikit-learn 1.6 brought it
+    from sklearn.utils.validation import validate_data as _validate_data  # noqa: F401  which scikit-learn 1.6 brought
 except ImportError as error:
     raise ImportError("fastfc.estimators needs scikit-learn 1.6 or newer: pip install 'fastfc[sklearn]'") from error
 

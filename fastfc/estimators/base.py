@@ -90,7 +90,7 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
 
     def _keep(self, arguments: dict[str, Any]) -> None:
         """The arguments of __init__ become attributes, and nothing else, as scikit-learn wants it."""
-        vars(self).update({name: arguments[name] for name in self._get_param_names()})
+        self.__dict__.update({name: arguments[name] for name in self._get_param_names()})
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -141,6 +141,8 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
             sample_weight = _check_sample_weight(sample_weight, X)
         targets = self._encoded(y, incremental)
         weights = self._weights(y, sample_weight, incremental)
+        if weights is not None and not weights.any():
+            raise invalid("sample_weight", "weights that are all 0, with those of classes", "some that are not")
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize((X.shape[1], *sizes, self.n_outputs_), FLOATS[X.dtype != np.float32])
@@ -232,7 +234,7 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
         """Samples of validation_data, and their y."""
         if not isinstance(given, tuple) or len(given) not in (2, 3):
             raise InvalidType(f"validation_data: given {type(given).__name__}, expected (X, y) or (X, y, sample_weight)")
-        X, y = self._validated(*given[:2], reset=False)
+        X, y = self._validated(given[0], given[1], reset=False)
         weights = _check_sample_weight(given[2], X) if len(given) == 3 else None
         return self._samples(X, self._encoded_apart(y), weights), y
 
@@ -292,13 +294,11 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
         return finish(z, self.out_activation_)
 
     def _checked(self, X: Any) -> Any:
-        """X as scikit-learn takes it; of an array of finite floats that is seen at once."""
+        """X as scikit-learn takes it, which need not be asked about an array of finite floats."""
         own = vars(self)
-        if "_is_checked" in own:
+        is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in FLOATS and "feature_names_in_" not in own
+        if "_is_checked" in own or (is_plain and len(X) and X.shape[1] == own.get("n_features_in_") and np.isfinite(X).all()):
             return X
-        if type(X) is np.ndarray and X.ndim == 2 and X.dtype in FLOATS and "feature_names_in_" not in own:
-            if X.shape[1] == own.get("n_features_in_") and len(X) and np.isfinite(X).all():
-                return X
         return validate_data(self, X, accept_sparse="csr", reset=False)
 
     def __sklearn_tags__(self) -> Any:

@@ -197,10 +197,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):
         if incremental and isinstance(self.class_weight, str):
             raise invalid("class_weight", repr(self.class_weight), "weights by class with partial_fit, which sees some only")
         of_classes = compute_sample_weight(self.class_weight, y)
-        weights = of_classes if sample_weight is None else sample_weight * of_classes
-        if not weights.any():
-            raise invalid("class_weight", "weights that are all 0", "some that are not")
-        return weights
+        return of_classes if sample_weight is None else sample_weight * of_classes
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
