@@ -29,17 +29,18 @@ from sklearn.utils.estimator_checks import (
 )
 
 from fastfc.estimators import MLPClassifier, MLPRegressor
-from tests.estimators import BACKENDS, assert_same_fit, both, ours, task, theirs
+from tests.estimators import BACKENDS, assert_same_fit, both, has_weights, ours, task, theirs
 from tests.small import python
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 QUICK = {"hidden_layer_sizes": (5,), "max_iter": 15, "activation": "tanh", "learning_rate_init": 0.01}
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 CHECKED = [made(backend=backend, max_iter=100) for backend in BACKENDS for made in (MLPClassifier, MLPRegressor)]
+checks = parametrize_with_checks(CHECKED).mark
 
 
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks(CHECKED)
+@pytest.mark.parametrize(checks.args[0], list(checks.args[1]), **checks.kwargs)  # a list: before 1.9 they are an iterator
 def test_checks_of_estimators(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -177,6 +178,7 @@ def test_other_estimators_around_ours(wrap: Any, name: str, backend: str) -> Non
     np.testing.assert_allclose(*(getattr(fit, method)(X) for fit in fits), rtol=1e-7)
 
 
+@has_weights
 @each_backend
 def test_weights_are_routed(backend: str) -> None:
     X, y = task("multiclass")
@@ -214,6 +216,7 @@ print("sklearn" in sys.modules, "numba" in sys.modules, "distributed" in sys.mod
 
 def test_without_scikit_learn_one_line_says_what_to_install() -> None:
     code = """
+import sys
 sys.modules["sklearn"] = None
 try:
     import fastfc.estimators
