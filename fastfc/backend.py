@@ -10,7 +10,10 @@ from fastfc.machine.forks import hold_while_forking
 from fastfc.machine.interrupts import deferred_interrupts
 from fastfc.validation import one_of
 
-BACKENDS = {"numba": "fastfc.kernels.fused", "numpy": "fastfc.kernels.reference"}
+BACKENDS = {
+    "numba": ("fastfc.kernels.fused.trainer", "fastfc.kernels.fused.predictor"),
+    "numpy": ("fastfc.kernels.reference.epoch", "fastfc.kernels.reference.predict"),
+}
 
 _importing = threading.RLock()
 hold_while_forking(_importing)  # Python's own lock of a module that another thread imports stays locked in a child
@@ -19,8 +22,7 @@ hold_while_forking(_importing)  # Python's own lock of a module that another thr
 def load_backend(name: str) -> tuple[Any, Any]:
     """The classes (Trainer, Predictor) of a backend, which is imported only now; Ctrl-C waits for that second."""
     one_of("backend", name, tuple(BACKENDS))
-    package = BACKENDS[name]
-    with deferred_interrupts() as interrupts, _importing:  # Numba, once imported in part, cannot be imported again
-        epoch, predict = (importlib.import_module(f"{package}.{module}") for module in ("epoch", "predict"))
+    with deferred_interrupts() as interrupts, _importing:  # what was imported in part cannot be imported again
+        trainer, predictor = map(importlib.import_module, BACKENDS[name])
     interrupts.check()
-    return epoch.Trainer, predict.Predictor
+    return trainer.Trainer, predictor.Predictor

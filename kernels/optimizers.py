@@ -1,9 +1,9 @@
 """Optimisers as data: what each keeps beside the parameters, its numbers for every step, and its formula.
 
 A kind of optimiser is a NamedTuple of the numbers that one step needs, its *rule*. Beside it stand, in the tables at the end,
-the names of its state arrays, its formula, and when a parameter without gradient stays where it is. Formulas
-are plain arithmetic: the reference backend applies them to NumPy arrays, the fused one compiles them for single numbers
-(the biases) and emits them on vectors, while the gradient of the weights is still in registers.
+the names of its state arrays, its formula, and which of its numbers must be 0 for a parameter without gradient to stay where it
+is, or None where it never does. Formulas are plain arithmetic: the reference backend applies them to NumPy arrays, the fused one
+to vectors of LLVM, while the gradient of the weights is still in registers.
 
     formula(w, state, gradient, rule) -> w, state        state a sequence of as many as the kind has names
 """
@@ -17,6 +17,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Rule(NamedTuple):
+    """The numbers of a step (numbers,), and the kind whose they are."""
+
+    numbers: np.ndarray
+    kind: Any
 
 
 class Sgd(NamedTuple):
@@ -95,18 +102,6 @@ def accumulate(w, state, gradient, rule):
     return w + gradient, state
 
 
-def _stays_without_decay(rule):
-    return rule.decay == 0
-
-
-def _never_stays(rule):
-    return False
-
-
-def _always_stays(rule):
-    return True
-
-
 STATES: dict[type, tuple[str, ...]] = {
     Sgd: (),
     Momentum: ("velocity",),
@@ -121,12 +116,12 @@ FORMULAS: dict[type, Callable[..., Any]] = {
     Adaptive: adaptive,
     Accumulate: accumulate,
 }
-STAYS: dict[type, Callable[[Any], bool]] = {
-    Sgd: _stays_without_decay,
-    Momentum: _never_stays,
-    Adam: _never_stays,
-    Adaptive: _stays_without_decay,
-    Accumulate: _always_stays,
+STAYS: dict[type, tuple[str, ...] | None] = {
+    Sgd: ("decay",),
+    Momentum: None,
+    Adam: None,
+    Adaptive: ("decay",),
+    Accumulate: (),
 }
 KINDS: dict[str, type] = {kind.__name__: kind for kind in STATES}
 
@@ -134,15 +129,13 @@ KINDS: dict[str, type] = {kind.__name__: kind for kind in STATES}
 @cache
 def with_l1(kind: Any) -> Any:
     """`kind` with one number more, l1: the factor of the penalty l1 * sum(|w|), whose slope at 0 is taken as 0."""
-    base, stays = FORMULAS[kind], STAYS[kind]
+    base, names = FORMULAS[kind], STAYS[kind]
 
     def formula(w, state, gradient, rule):
         return base(w, state, gradient + rule.l1 * np.sign(w), rule)
 
-    def stays_without_l1(rule):
-        return rule.l1 == 0 and stays(rule)
-
-    return _registered(f"{kind.__name__}L1", (*kind._fields, "l1"), STATES[kind], formula, stays_without_l1)
+    stays = None if names is None else (*names, "l1")
+    return _registered(f"{kind.__name__}L1", (*kind._fields, "l1"), STATES[kind], formula, stays)
 
 
 @cache
@@ -157,11 +150,11 @@ def averaged(kind: Any) -> Any:
         return moved, (*kept, average)
 
     names = (*kind._fields, "fresh_average")
-    return _registered(f"{kind.__name__}Averaged", names, (*STATES[kind], "average"), formula, _never_stays)
+    return _registered(f"{kind.__name__}Averaged", names, (*STATES[kind], "average"), formula, None)
 
 
 def _registered(
-    name: str, numbers: tuple[str, ...], states: tuple[str, ...], formula: Callable[..., Any], stays: Callable[[Any], bool]
+    name: str, numbers: tuple[str, ...], states: tuple[str, ...], formula: Callable[..., Any], stays: tuple[str, ...] | None
 ) -> Any:
     kind: Any = namedtuple(name, numbers)  # type: ignore[misc]
     STATES[kind], FORMULAS[kind], STAYS[kind], KINDS[name] = states, formula, stays, kind

@@ -30,7 +30,6 @@ LOSSES = ("softmax_ce", "sigmoid_bce", "mse", "mae", "huber", "poisson")
 FROM_LOGITS = frozenset(("softmax_ce", "sigmoid_bce", "poisson"))  # whose last layer has no activation but the loss's own
 REGRESSIONS = ("mse", "mae", "huber", "poisson")  # whose targets are numbers
 
-NO_PENALTIES = np.zeros(0)
 GROUP = 4  # samples, or neighbouring features, that the sparse first layer takes together
 LOWEST = -3e38  # a float of either width that is still finite
 
@@ -38,8 +37,8 @@ LOWEST = -3e38  # a float of either width that is still finite
 class Epoch(NamedTuple):
     """What an epoch trains on: order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rules (steps, numbers)
     of the optimiser; scale (n,) of the gradient of each sample's loss, in that order, see `Plan.scales`; losses (n,), in that
-    order, which are written; dropout_key, 0 <= key < 2**64, from which all masks of the epoch follow; penalties (steps,) float64, or
-    empty where they are not wanted: the sum of the squares of all weights before each step, which are written."""
+    order, which are written; dropout_key, 0 <= key < 2**64, from which all masks of the epoch follow; penalties (steps,) float64,
+    which are written, or empty: the sum of the squares of all weights before each step."""
 
     order: np.ndarray
     shifts: np.ndarray
@@ -47,7 +46,7 @@ class Epoch(NamedTuple):
     scale: np.ndarray
     losses: np.ndarray
     dropout_key: int = 0
-    penalties: np.ndarray = NO_PENALTIES
+    penalties: np.ndarray = np.zeros(0)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.optimizers import STATES, Accumulate, Optimizer, of_adam, of_momentum, of_squares
-from fastfc.kernels.plan import ACTIVATIONS, FROM_OUTPUT
+from fastfc.kernels.optimizers import STATES, Accumulate, Optimizer, Rule, of_adam, of_momentum, of_squares
+from fastfc.kernels.plan import ACTIVATIONS, FROM_OUTPUT, GROUP
 
 Arguments = dict[str, Any]
 BACKENDS = ("reference", "fused")
@@ -97,8 +97,8 @@ class Draw:
         shares = self.rng.random((rows, outputs)) + 0.01
         return (shares / shares.sum(axis=1, keepdims=True)).astype(self.dtype)
 
-    def rule(self, name: str) -> np.ndarray:
-        return OPTIMIZERS[name].rules(np.array([0.05], self.dtype))[0]
+    def rule(self, name: str) -> Rule:
+        return Rule(OPTIMIZERS[name].rules(np.array([0.05], self.dtype))[0], OPTIMIZERS[name].kind)
 
     def state(self, name: str, *shape: int) -> np.ndarray:
         return abs(self.normal(len(STATES[OPTIMIZERS[name].kind]), *shape))  # averages of squares are not negative
@@ -164,7 +164,7 @@ def _loss(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
 def _step(kind: str, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     shape = fan_in, fan_out
     moved = {"parameters": draw.normal(*shape), "state": draw.state(kind, *shape)}
-    return {**moved, "gradient": draw.normal(*shape), "rule": draw.rule(kind), "kind": OPTIMIZERS[kind].kind}
+    return {**moved, "gradient": draw.normal(*shape), "rule": draw.rule(kind)}
 
 
 def _layer(draw: Draw, fan_in: int, fan_out: int, batch: int) -> Arguments:
@@ -178,7 +178,7 @@ def _moved(kind: str, earlier: bool, draw: Draw, fan_in: int, fan_out: int) -> A
     gradient = draw.normal(fan_in, fan_out) if earlier else draw.zeros(1, fan_out)
     weights, state = draw.normal(fan_in, fan_out), draw.state(kind, fan_in, fan_out)
     moved = {"gradient": gradient, "weights": weights, "state": state}
-    return {**moved, "rule": draw.rule(kind), "kind": OPTIMIZERS[kind].kind}
+    return {**moved, "rule": draw.rule(kind)}
 
 
 def _dense_forward(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
@@ -297,7 +297,7 @@ def laid_out(case: Case, backend: str, arguments: Arguments) -> Arguments:
 
 def pad(matrix: np.ndarray) -> np.ndarray:
     """The matrices (..., rows, columns) with rows of a whole number of vectors, filled up with zeros, or NaN where all are NaN."""
-    from fastfc.kernels.fused.llvm.vectors import lanes
+    from fastfc.kernels.fused.cpu import lanes
 
     *others, columns = matrix.shape
     whole = -(-columns // lanes(matrix.dtype)) * lanes(matrix.dtype)
@@ -307,21 +307,21 @@ def pad(matrix: np.ndarray) -> np.ndarray:
 
 
 def work(batch: int, fan_in: int, dtype: np.dtype) -> Any:
-    """Scratch memory of the sparse first layer: at least as much as fused.sparse.Work says."""
-    from fastfc.kernels.fused import sparse
-    from fastfc.kernels.fused.llvm.vectors import VECTOR_BYTES
+    """Scratch memory of the sparse first layer: at least as much as records.Work says."""
+    from fastfc.kernels.fused.arena import LISTS
+    from fastfc.kernels.fused.cpu import VECTOR_BYTES
+    from fastfc.kernels.fused.records import PANEL, Work
 
     wide = fan_in + VECTOR_BYTES
-    listed = sparse.LISTS * batch + VECTOR_BYTES
-    memory = {
-        "index": np.zeros(max(wide, listed), np.int32),
-        "x": np.zeros((sparse.GROUP, wide), dtype),
-        "listed": np.zeros((listed, sparse.GROUP), dtype),
-        "packed_words": np.zeros(listed, np.uint32),
-        "words": np.zeros((sparse.PANEL // sparse.GROUP, batch + VECTOR_BYTES), np.uint32),
-        "starts": np.zeros(sparse.LISTS + 1, np.int64),
-    }
-    return sparse.Work(**{name: memory[name] for name in sparse.Work._fields})
+    listed = LISTS * batch + VECTOR_BYTES
+    return Work(
+        index=np.zeros(max(wide, listed), np.int32),
+        x=np.zeros((GROUP, wide), dtype),
+        listed=np.zeros((listed, GROUP), dtype),
+        packed_words=np.zeros(listed, np.uint32),
+        words=np.zeros((PANEL // GROUP, batch + VECTOR_BYTES), np.uint32),
+        starts=np.zeros(LISTS + 1, np.int64),
+    )
 
 
 def check(case: Case, arguments: Arguments, function: Callable[..., None] | None = None) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from itertools import pairwise, product
 from math import log
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastfc.network import Network
-from tests.trainers import COMPUTATIONS, Training
+from tests.trainers import Training
 
 LN2, LN3, LN4 = log(2), log(3), log(4)
 NONE = {"momentum_kind": "none", "weight_decay": 0.0}
@@ -79,6 +77,75 @@ HAND: dict[str, tuple[Any, ...]] = {
         {"loss": "mse", "weights": [[[5]]]},
         {}, np.array([[51]], np.uint8), [[0.0]], 1.0, [[[4.6]]], [[-2]], [1],
     ),
+    "absolute error": (  # y = 5, E = 2, dE/dy = 1, dE/dw = 3
+        {"loss": "mae", "weights": [[[2]]], "biases": [[-1]]},
+        {}, [[3.0]], [[3.0]], 0.1, [[[1.7]]], [[-1.1]], [2],
+    ),
+    "absolute error, two outputs, one of them right": (  # y = (1, 2), E = (1 + 0) / 2, dE/dy = (1/2, 0)
+        {"loss": "mae", "weights": [[[1, 2]]]},
+        {}, [[1.0]], [[0.0, 2.0]], 0.2, [[[0.9, 2]]], [[-0.1, 0]], [0.5],
+    ),
+    "huber, near and far": (  # d = (0.25, -3), E = (0.03125 + 0.5 (3 - 0.25)) / 2, dE/dy = (0.25, -0.5) / 2
+        {"loss": "huber", "huber_delta": 0.5, "weights": [[[1, 2]]]},
+        {}, [[1.0]], [[0.75, 5.0]], 0.4, [[[0.95, 2.1]]], [[-0.05, 0.1]], [0.703125],
+    ),
+    "huber of tanh": (  # y = 0.6, d = 0.5, E = 0.125, f' = 0.64
+        {"loss": "huber", "output_activation": "tanh", "weights": [[[LN2]]]},
+        {}, [[1.0]], [[0.1]], 0.5, [[[LN2 - 0.16]]], [[-0.16]], [0.125],
+    ),
+    "poisson": (  # z = ln 3, E = 3 - 2 ln 3, dE/dz = 3 - 2
+        {"loss": "poisson", "weights": [[[LN3]]]},
+        {}, [[1.0]], [[2.0]], 0.25, [[[LN3 - 0.25]]], [[-0.25]], [3 - 2 * LN3],
+    ),
+    "poisson, two outputs": (  # z = (0, ln 2), E = (1 - 0 + 2 - 4 ln 2) / 2, dE/dz = (1 - 0, 2 - 4) / 2
+        {"loss": "poisson", "weights": [[[0, LN2]]]},
+        {}, [[1.0]], [[0.0, 4.0]], 0.1, [[[-0.05, LN2 + 0.1]]], [[-0.05, 0.1]], [1.5 - 2 * LN2],
+    ),
+    "squared error of classes, smoothed": (  # targets (0.1, 0.9), y = (1, 2), d = (0.9, 1.1), E = (0.81 + 1.21) / 2
+        {"loss": "mse", "weights": [[[1, 2]]]},
+        {"label_smoothing": 0.2}, [[1.0]], [1], 0.1, [[[0.91, 1.89]]], [[-0.09, -0.11]], [1.01],
+    ),
+    "hidden leaky_relu": (  # z = -6, a = -0.06, y = -0.03, dE/dy = -2.06, da = -1.03, dz = -0.0103
+        {"loss": "mse", "activation": "leaky_relu", "weights": [[[-2]], [[0.5]]]},
+        {}, [[3.0]], [[1.0]], 0.1, [[[-1.99691]], [[0.48764]]], [[0.00103], [0.206]], [1.0609],
+    ),
+    "hidden elu": (  # z = -ln 2, a = -1/2, y = -2, dE/dy = -4: dw2 = 2, da = -16, dz = -16 / 2
+        {"loss": "mse", "activation": "elu", "weights": [[[-LN2]], [[4]]]},
+        {}, [[1.0]], [[0.0]], 0.01, [[[-LN2 + 0.08]], [[3.98]]], [[0.08], [0.04]], [4],
+    ),
+    "hidden softplus": (  # z = ln 3, a = ln 4, y = ln 4, dE/dy = 2, f' = 3/4
+        {"loss": "mse", "activation": "softplus", "weights": [[[LN3]], [[1]]]},
+        {}, [[1.0]], [[LN4 - 1]], 0.1, [[[LN3 - 0.15]], [[1 - 0.2 * LN4]]], [[-0.15], [-0.2]], [1],
+    ),
+    "hidden silu": (  # z = ln 3, s = 3/4, a = 3/4 ln 3, f' = 3/4 + 3/16 ln 3, dE/dy = 2
+        {"loss": "mse", "activation": "silu", "weights": [[[LN3]], [[1]]]},
+        {}, [[1.0]], [[0.75 * LN3 - 1]], 0.1,
+        [[[LN3 - 0.15 - 0.0375 * LN3]], [[1 - 0.15 * LN3]]], [[-0.15 - 0.0375 * LN3], [-0.2]], [1],
+    ),
+    "hidden mish": (  # z = 0: t = tanh(ln 2) = 0.6, a = 0, f' = 0.6, dE/dy = 2 (0 - 1): da = -2, dz = -1.2
+        {"loss": "mse", "activation": "mish", "weights": [[[0]], [[1]]]},
+        {}, [[1.0]], [[1.0]], 0.1, [[[0.12]], [[1]]], [[0.12], [0.2]], [1],
+    ),
+    "hidden gelu": (  # z = 0: a = 0, f' = 1/2
+        {"loss": "mse", "activation": "gelu", "weights": [[[0]], [[1]]]},
+        {}, [[1.0]], [[1.0]], 0.1, [[[0.1]], [[1]]], [[0.1], [0.2]], [1],
+    ),
+    "weights with L1": (  # y = 5, dE/dy = 4; of w the gradient is 12 + 1, of b it is 4
+        {"loss": "mse", "weights": [[[2]]], "biases": [[-1]]},
+        {"l1": 1.0}, [[3.0]], [[3.0]], 0.1, [[[0.7]]], [[-1.4]], [4],
+    ),
+    "weights of both signs and 0 with L1": (  # the error is 0
+        {"loss": "mse", "weights": [[[2, 0, -1]]]},
+        {"l1": 0.5}, [[1.0]], [[2.0, 0.0, -1.0]], 0.1, [[[1.95, 0, -0.95]]], [[0, 0, 0]], [0],
+    ),
+    "clipped": (  # gradients 12 of w and 5 of b, norm 13 (y = 5.5, dE/dy = 5, x = 2.4), to 1.3
+        {"loss": "mse", "weights": [[[2]]], "biases": [[0.7]]},
+        {"clip_norm": 1.3 + 1e-7}, [[2.4]], [[3.0]], 0.5, [[[2 - 0.6]]], [[0.7 - 0.25]], [6.25],
+    ),
+    "short enough": (
+        {"loss": "mse", "weights": [[[2]]], "biases": [[0.7]]},
+        {"clip_norm": 13.1}, [[2.4]], [[3.0]], 0.1, [[[0.8]]], [[0.2]], [6.25],
+    ),
     # Batches of 2 and 1. First y = (1, 2), dE/dy = (2, 4), sums 10 for w and 6 for b; then, by the mean, y = 1.2 and
     # dE/dy = 2.4, and by the sum y = 2.64 and dE/dy = 5.28.
     "mean, a smaller batch last": (
@@ -127,84 +194,3 @@ def test_two_steps_with_momentum_and_l2_are_as_worked_out_by_hand(kind: str, com
     training.run(0.1)
     training.run(0.1)
     np.testing.assert_allclose([p.item() for p in training.parameters()], TWO_STEPS[kind], rtol=1e-14)
-
-
-# Central differences. Nothing here is taken from the library but the network's parameters.
-FUNCTIONS = {
-    "relu": lambda z: np.maximum(z, 0),
-    "tanh": np.tanh,
-    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-    "identity": lambda z: z,
-}
-HEADS = [("softmax_ce", "identity"), ("sigmoid_bce", "identity"), *(("mse", name) for name in FUNCTIONS)]
-LAYERS, BATCH, DECAY, MOMENTUM, LR = (17, 5, 4, 3), 6, 0.03, 0.8, 0.07
-
-
-def mean_loss(parameters: list[np.ndarray], x: np.ndarray, y: np.ndarray, hidden: str, head: tuple[str, str]) -> float:
-    """Mean over the samples of the loss; y (batch, 3), the shares of the classes."""
-    weights, biases = parameters[: len(LAYERS) - 1], parameters[len(LAYERS) - 1 :]
-    for w, b in zip(weights[:-1], biases[:-1], strict=True):
-        x = FUNCTIONS[hidden](x @ w + b)
-    z = x @ weights[-1] + biases[-1]
-    if head[0] == "softmax_ce":
-        p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-        return -(y * np.log(p)).sum() / len(x)
-    if head[0] == "sigmoid_bce":
-        s = 1 / (1 + np.exp(-z))
-        return -(y * np.log(s) + (1 - y) * np.log(1 - s)).sum() / len(x)
-    return ((FUNCTIONS[head[1]](z) - y) ** 2).mean()
-
-
-@functools.cache
-def problem(hidden: str, head: tuple[str, str]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Parameters, x, y, and the gradient of the mean loss by central differences."""
-    rng = np.random.default_rng(4)
-    weights = [rng.standard_normal(shape) / np.sqrt(shape[0]) for shape in pairwise(LAYERS)]
-    parameters = [*weights, *(rng.standard_normal(size) / 2 for size in LAYERS[1:])]
-    x = rng.standard_normal((BATCH, LAYERS[0])) * (rng.random((BATCH, LAYERS[0])) < 0.7)
-    y = rng.dirichlet(np.ones(LAYERS[-1]), BATCH)
-    gradients = [np.empty_like(p) for p in parameters]
-    for p, gradient in zip(parameters, gradients, strict=True):
-        for i in np.ndindex(p.shape):
-            kept, h = p[i], 1e-5
-            p[i] = kept + h
-            above = mean_loss(parameters, x, y, hidden, head)
-            p[i] = kept - h
-            gradient[i] = (above - mean_loss(parameters, x, y, hidden, head)) / (2 * h)
-            p[i] = kept
-    return parameters, x, y, gradients
-
-
-def moved(kind: str, g: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The step, over the learning rate, and the new velocity, as the sources of each kind of momentum write them."""
-    if kind == "none":
-        return g, v
-    v = MOMENTUM * v + ((1 - MOMENTUM) * g if kind == "ema" else g)
-    return (g + MOMENTUM * v if kind == "nesterov" else v), v
-
-
-@pytest.mark.parametrize("computation", COMPUTATIONS)
-@pytest.mark.parametrize("head", HEADS, ids="-".join)
-@pytest.mark.parametrize("hidden", FUNCTIONS)
-def test_a_step_follows_the_gradient_by_central_differences(
-    hidden: str, head: tuple[str, str], computation: str
-) -> None:
-    """To 1e-6 of the largest element, for every momentum, with and without L2, by the mean and by the sum."""
-    parameters, x, y, gradients = problem(hidden, head)
-    weights, biases = parameters[:3], parameters[3:]
-    network = Network(LAYERS, hidden, head[0], head[1], weights=weights, biases=biases, dtype="float64")
-    rng = np.random.default_rng(5)
-    for kind, decay, reduction in product(TWO_STEPS, (0.0, DECAY), ("mean", "sum")):
-        velocities = [] if kind == "none" else [rng.standard_normal(p.shape) for p in parameters]
-        settings = {"momentum_kind": kind, "momentum": MOMENTUM, "weight_decay": decay, "grad_reduction": reduction}
-        kept = {"velocity": velocities} if velocities else None
-        training = Training(computation, network, x, y, kept=kept, **settings)
-        training.run(LR)
-        after = training.parameters()
-        for i, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
-            g = g * (BATCH if reduction == "sum" else 1) + (decay * p if p.ndim == 2 else 0)
-            step, velocity = moved(kind, g, velocities[i] if velocities else g)
-            assert np.abs((p - after[i]) / LR - step).max() < 1e-6 * np.abs(step).max(), (settings, i)
-            if velocities:
-                assert np.abs(after[6 + i] - velocity).max() <= 1e-6 * np.abs(velocity).max(), (settings, i)
-        np.testing.assert_allclose(training.losses.mean(), mean_loss(parameters, x, y, hidden, head), rtol=1e-12)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fastfc.kernels.optimizers import Rule
 from fastfc.kernels.plan import ACTIVATIONS
 from tests.kernel_cases import (
     BACKENDS,
@@ -104,7 +106,7 @@ def test_the_comparison_fails_on_a_wrong_kernel(
             check(case, arguments, wrong)
 
 
-def replaced(arguments: Arguments, own: tuple[np.ndarray, ...], **others: np.ndarray) -> list[np.ndarray]:
+def replaced(arguments: Arguments, own: tuple[np.ndarray, ...], **others: Any) -> list[Any]:
     return [others.get(name, value) for name, value in zip(arguments, own, strict=True)]
 
 
@@ -115,8 +117,8 @@ WITH_L2 = [c for c in CASES if c.function in ("update", "step") and "accumulate"
 @dtypes
 def test_the_comparison_fails_without_l2(case: Case, dtype: str) -> None:
     arguments = case.arguments(SIZES["prime"], dtype)
-    names = arguments["kind"]._fields
-    rule = np.where([name in ("decay", "shrink", "l1") for name in names], 0, arguments["rule"])
+    numbers, kind = arguments["rule"]
+    rule = Rule(np.where([name in ("decay", "shrink", "l1") for name in kind._fields], 0, numbers), kind)
     with pytest.raises(AssertionError, match=r"weights|parameters"):
         check(case, arguments, lambda *own: kernel(case, "reference")(*replaced(arguments, own, rule=rule)))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numba.extending
 import numpy as np
 
-from fastfc.kernels.optimizers import STATES
+from fastfc.kernels.optimizers import STATES, Rule
 from fastfc.kernels.plan import GROUP
 from fastfc.kernels.reference.optimizers import step
 
@@ -63,10 +63,10 @@ def dense_tile(A, i, transposed, start, stop, B, origin, bias, out, column, rows
     target[:] = (0, bias[:1, columns], target)[origin] + A[i : i + rows, start:stop] @ B[start:stop, columns]
 
 
-def dense_update_tile(A, i, B, init, init_step, weights, state, rule, kind, column, rows, vectors):  # type: ignore[no-untyped-def]
+def dense_update_tile(A, i, B, init, init_step, weights, state, rule, column, rows, vectors):  # type: ignore[no-untyped-def]
     columns = slice(column, column + vectors * lanes(B.dtype))
     gradient = A[:, i : i + rows].T @ B[:, columns]
-    _move(gradient, i, init, init_step, weights, state, rule, kind, columns, rows)
+    _move(gradient, i, init, init_step, weights, state, rule, columns, rows)
 
 
 def gather_tile(A, index, count, B, init, out, column, vectors):  # type: ignore[no-untyped-def]
@@ -75,17 +75,17 @@ def gather_tile(A, index, count, B, init, out, column, vectors):  # type: ignore
 
 
 def gather_update_tile(  # type: ignore[no-untyped-def]
-    A, index, start, stop, i, B, init, init_step, weights, state, rule, kind, column, rows, vectors
+    A, index, start, stop, i, B, init, init_step, weights, state, rule, column, rows, vectors
 ):
     columns = slice(column, column + vectors * lanes(B.dtype))
     gradient = A[start:stop, :rows].T @ B[index[start:stop], columns]
-    _move(gradient, i, init, init_step, weights, state, rule, kind, columns, rows)
+    _move(gradient, i, init, init_step, weights, state, rule, columns, rows)
 
 
-def _move(gradient, i, init, init_step, weights, state, rule, kind, columns, rows):  # type: ignore[no-untyped-def]
-    kept = state[: len(STATES[kind]), i : i + rows, columns]
+def _move(gradient, i, init, init_step, weights, state, rule, columns, rows):  # type: ignore[no-untyped-def]
+    kept = state[: len(STATES[type(rule)]), i : i + rows, columns]
     g = init[i * init_step : i * init_step + (rows if init_step else 1), columns] + gradient
-    step(weights[i : i + rows, columns], kept, g, rule, kind)
+    step(weights[i : i + rows, columns], kept, g, Rule(rule, type(rule)))
 
 
 def list_columns(x: np.ndarray, columns: int, index: np.ndarray) -> int:

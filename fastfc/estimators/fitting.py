@@ -13,7 +13,7 @@ from scipy.special import xlogy
 from fastfc.backend import load_backend
 from fastfc.estimators.prediction import Form, Parameters, plan_of
 from fastfc.estimators.solvers import Solver
-from fastfc.kernels.plan import NO_PENALTIES, Epoch, Plan
+from fastfc.kernels.plan import Epoch, Plan
 from fastfc.training.input_kernel import LEAST_FEATURES, MOST, background_of, choose_input_kernel
 from fastfc.training.limits import Limits
 from fastfc.training.sampling import dropout_key
@@ -22,7 +22,7 @@ SAMPLED = 128  # rows that are looked at to choose the input kernel
 SLICE_SECONDS = 0.1  # longer epochs return so often, to listen for Ctrl-C and look at the clock
 QUICK = 10_000_000  # multiplications, and
 QUICK_STEPS = 200  # steps, of an epoch that is surely shorter
-NO_SHIFTS = np.zeros((0, 2), np.int8)
+NO_SHIFTS, NO_PENALTIES = np.zeros((0, 2), np.int8), np.zeros(0)
 
 
 @dataclass

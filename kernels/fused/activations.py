@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from fastfc.kernels.fused.compiler.jit import OPTIONS, inline, kernel
 from fastfc.kernels.fused.llvm.views import flat
-from fastfc.kernels.plan import RELU, SIGMOID, TANH
+
 
 F = np.float32
 D = np.float64
@@ -107,6 +107,33 @@ exp = _by_width("exp", exp32, exp64)
 tanh = _by_width("tanh", tanh32, tanh64)
 
 
+def value(x, kind):
+    """f(x) of the activation that `kind` names."""
+
+
+def value_and_slope(x, kind):
+    """(f(x), f'(x))"""
+
+
+def slope_of(a, kind):
+    """f'(z) from a = f(z)"""
+
+
+def _value(x, kind):
+    return {
+        "relu": lambda x, kind: max(x, x - x),
+        "tanh": lambda x, kind: tanh(x),
+        "identity": lambda x, kind: x,
+        "sigmoid": lambda x, kind: ((x-x+1) if x >= 0 else exp(-abs(x)))/ (x-x+1 + exp(-abs(x))),
+    }[kind.instance_class.__name__]
+
+
+overload(value, jit_options=OPTIONS)(_value)
+overload(slope_of, jit_options=OPTIONS)(lambda a, kind: {
+    "relu": lambda a, kind: 1.0 if a > 0 else 0.0, "tanh": lambda a, kind: 1 - a*a, "identity": lambda a, kind: 1.0, "sigmoid": lambda a, kind: a*(1-a)}[kind.instance_class.__name__])
+overload(value_and_slope, jit_options=OPTIONS)(lambda a, kind: (lambda a, kind: (a, a)))
+
+
 @kernel
 def exp_into(z):
     """z becomes exp(z), in place; (rows, columns), C-contiguous."""
@@ -116,33 +143,28 @@ def exp_into(z):
 
 
 @kernel
-def activate(z, activation):
-    """z (batch, units), C-contiguous, becomes f(z), in place."""
-    x = flat(z)
-    zero, one = z.dtype.type(0), z.dtype.type(1)
-    if activation == RELU:
+def activate(z, slopes, activation):
+    """z (batch, units) becomes f(z), in place, and slopes (batch, units) f'(z), unless it has no rows; both C-contiguous."""
+    x, s = flat(z), flat(slopes)
+    if s.size > 0:
         for i in range(x.size):
-            x[i] = max(x[i], zero)
-    elif activation == TANH:
+            x[i], s[i] = value_and_slope(x[i], activation)
+    else:
         for i in range(x.size):
-            x[i] = tanh(x[i])
-    elif activation == SIGMOID:
-        for i in range(x.size):
-            small = exp(-abs(x[i]))
-            x[i] = (one if x[i] >= zero else small) / (one + small)
+            x[i] = value(x[i], activation)
 
 
 @kernel
-def chain(a, delta, activation):
-    """delta (batch, units) = dL/da becomes dL/dz, in place; a = f(z); both C-contiguous."""
-    f, d = flat(a), flat(delta)
-    zero, one = a.dtype.type(0), a.dtype.type(1)
-    if activation == RELU:
-        for i in range(d.size):
-            d[i] = d[i] if f[i] > zero else zero
-    elif activation == TANH:
-        for i in range(d.size):
-            d[i] *= one - f[i] * f[i]
-    elif activation == SIGMOID:
-        for i in range(d.size):
-            d[i] *= f[i] * (one - f[i])
+def chain(saved, delta, activation):
+    """delta (batch, units) = dL/da becomes dL/dz, in place; saved = a = f(z); both C-contiguous."""
+    a, d = flat(saved), flat(delta)
+    for i in range(d.size):
+        d[i] = d[i] * slope_of(a[i], activation)
+
+
+@kernel
+def multiply(slopes, delta):
+    """delta (batch, units) = dL/da becomes dL/dz, in place; slopes = f'(z); both C-contiguous."""
+    s, d = flat(slopes), flat(delta)
+    for i in range(d.size):
+        d[i] *= s[i]

@@ -1,4 +1,4 @@
-"""A fully connected layer on dense input: multiplication, bias and activation in one pass, gradient and update in another.
+"""A fully connected layer on dense input: multiplication and bias in one pass, gradient and update in another.
 
 All matrices have rows of a whole number of vectors: columns beyond the layer's own are zero and stay so.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastfc.kernels.fused.activations import activate, chain
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.cpu import VECTOR_BYTES
 from fastfc.kernels.fused.llvm.packing import transpose_block
 from fastfc.kernels.fused.llvm.tiles import DENSE_TILES, dense_tile, dense_update_tile
-from fastfc.kernels.fused.llvm.vectors import VECTOR_BYTES
+from fastfc.kernels.fused.optimizers import as_rule
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]
@@ -50,17 +50,15 @@ def multiply_range(A, transposed, begin, end, B, origin, bias, out):
 
 
 @kernel
-def forward(x, weights, bias, activation, out):
-    """out (batch, fan_out) = f(x W + b);  x (batch, fan_in), weights (fan_in, fan_out), bias (1, fan_out)."""
+def forward(x, weights, bias, out):
+    """out (batch, fan_out) = x W + b;  x (batch, fan_in), weights (fan_in, fan_out), bias (1, fan_out)."""
     multiply(x, STRAIGHT, weights, BIAS, bias, out)
-    activate(out, activation)
 
 
 @kernel
-def backward(delta, weights_t, a, activation, out):
-    """out (batch, fan_in) = (delta W^T) * f'(z);  delta (batch, fan_out), weights_t (fan_out, fan_in), a (batch, fan_in)."""
+def backward(delta, weights_t, out):
+    """out (batch, fan_in) = delta W^T;  delta (batch, fan_out), weights_t (fan_out, fan_in)."""
     multiply(delta, STRAIGHT, weights_t, ZEROS, out, out)
-    chain(a, out, activation)
 
 
 @inline
@@ -77,9 +75,10 @@ def update(x, delta, gradient, weights, state, rule):
     """One step of the weights along gradient + x^T delta, which is never stored.
 
     x (batch, fan_in), delta (batch, fan_out); gradient (fan_in, fan_out), or one row for all, is what earlier parts of
-    the batch gave; state (states, fan_in, fan_out) and rule are those of `optimizers.step`. A tile's columns of delta stay in the L1
-    cache while all features pass.
+    the batch gave; state (states, fan_in, fan_out), and rule those of `optimizers.step`. A tile's columns of delta stay in
+    the L1 cache while all features pass.
     """
+    numbers = as_rule(rule)
     init_step = 1 if gradient.shape[0] == weights.shape[0] else 0
     m, lanes = weights.shape[0], VECTOR_BYTES // delta.itemsize
     vectors = delta.shape[1] // lanes
@@ -90,5 +89,5 @@ def update(x, delta, gradient, weights, state, rule):
         i = 0
         while i < m:
             rows = HEIGHT if m - i >= HEIGHT else 2 if m - i >= 2 else 1
-            dense_update_tile(x, i, delta, gradient, init_step, weights, state, rule, first * lanes, rows, width)
+            dense_update_tile(x, i, delta, gradient, init_step, weights, state, numbers, first * lanes, rows, width)
             i += rows

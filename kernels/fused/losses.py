@@ -1,32 +1,35 @@
 """The heads of the network: a loss and its gradient with respect to the logits, in one pass over a sample.
 
-z, delta (batch, padded outputs), C-contiguous; target (batch, outputs); scale, losses (batch,). Padding of delta is set to 0.
+y, delta (batch, padded outputs), C-contiguous; target (batch, outputs); scale, losses (batch,); threshold is huber's.
+Padding of delta is set to 0.
 """
 
 from __future__ import annotations
 
 import math
 
-from fastfc.kernels.fused.activations import chain, exp_into
+import numpy as np
+
+from fastfc.kernels.fused.activations import exp_into
 from fastfc.kernels.fused.compiler.jit import kernel
 from fastfc.kernels.plan import LOWEST
 
 
 @kernel
-def softmax_cross_entropy(z, target, scale, delta, losses):
-    """delta = (softmax(z) - target) * scale, losses = -sum_j target_j ln softmax(z)_j; the largest logit is taken off first.
+def softmax_cross_entropy(y, target, scale, delta, losses, threshold):
+    """delta = (softmax(y) - target) * scale, losses = -sum_j target_j ln softmax(y)_j; the largest logit is taken off first.
 
     All exponentials of the batch are computed in one loop, which is vectorised, in the memory of delta.
     """
     batch, outputs = target.shape
     zero, lowest = delta.dtype.type(0), delta.dtype.type(LOWEST)
     for i in range(batch):
-        largest = z[i, 0]
+        largest = y[i, 0]
         for j in range(1, outputs):
-            largest = max(largest, z[i, j])
+            largest = max(largest, y[i, j])
         loss = zero
         for j in range(outputs):
-            delta[i, j] = max(z[i, j] - largest, lowest)
+            delta[i, j] = max(y[i, j] - largest, lowest)
             loss -= target[i, j] * delta[i, j]
         losses[i] = loss
     exp_into(delta)
@@ -43,28 +46,28 @@ def softmax_cross_entropy(z, target, scale, delta, losses):
 
 
 @kernel
-def sigmoid_cross_entropy(z, target, scale, delta, losses):
-    """delta = (sigmoid(z) - target) * scale, losses = sum_j max(z, 0) - z target + ln(1 + exp(-|z|)), finite for every z."""
+def sigmoid_cross_entropy(y, target, scale, delta, losses, threshold):
+    """delta = (sigmoid(y) - target) * scale, losses = sum_j max(y, 0) - y target + ln(1 + exp(-|y|)), finite for every y."""
     batch, outputs = target.shape
     zero, one = delta.dtype.type(0), delta.dtype.type(1)
     for i in range(batch):
         for j in range(delta.shape[1]):
-            delta[i, j] = -abs(z[i, j])
+            delta[i, j] = -abs(y[i, j])
     exp_into(delta)
     for i in range(batch):
         loss = zero
         for j in range(outputs):
             small = delta[i, j]
-            loss += max(z[i, j], zero) - z[i, j] * target[i, j] + math.log1p(small)
-            delta[i, j] = ((one if z[i, j] >= 0 else small) / (one + small) - target[i, j]) * scale[i]
+            loss += max(y[i, j], zero) - y[i, j] * target[i, j] + math.log1p(small)
+            delta[i, j] = ((one if y[i, j] >= 0 else small) / (one + small) - target[i, j]) * scale[i]
         losses[i] = loss
         for j in range(outputs, delta.shape[1]):
             delta[i, j] = zero
 
 
 @kernel
-def mean_squared_error(y, target, activation, scale, delta, losses):
-    """delta = 2/n (y - target) f'(z) * scale, losses = 1/n sum_j (y_j - target_j)², over the n outputs y = f(z)."""
+def mean_squared_error(y, target, scale, delta, losses, threshold):
+    """delta = 2/n (y - target) * scale, losses = 1/n sum_j (y_j - target_j)², over the n outputs."""
     batch, outputs = target.shape
     zero = delta.dtype.type(0)
     for i in range(batch):
@@ -76,4 +79,56 @@ def mean_squared_error(y, target, activation, scale, delta, losses):
         losses[i] = loss / outputs
         for j in range(outputs, delta.shape[1]):
             delta[i, j] = zero
-    chain(y, delta, activation)
+
+
+@kernel
+def mean_absolute_error(y, target, scale, delta, losses, threshold):
+    """delta = 1/n sign(y - target) * scale, losses = 1/n sum_j |y_j - target_j|, over the n outputs."""
+    batch, outputs = target.shape
+    zero = delta.dtype.type(0)
+    for i in range(batch):
+        loss = zero
+        for j in range(outputs):
+            difference = y[i, j] - target[i, j]
+            loss += abs(difference)
+            delta[i, j] = np.sign(difference) * (scale[i] / outputs)
+        losses[i] = loss / outputs
+        for j in range(outputs, delta.shape[1]):
+            delta[i, j] = zero
+
+
+@kernel
+def huber(y, target, scale, delta, losses, threshold):
+    """Half the square of d = y - target up to the threshold t, beyond it t (|d| - t/2); delta = 1/n d, within ±t, * scale."""
+    batch, outputs = target.shape
+    zero = delta.dtype.type(0)
+    half = delta.dtype.type(0.5)
+    for i in range(batch):
+        loss = zero
+        for j in range(outputs):
+            difference = y[i, j] - target[i, j]
+            within = max(min(difference, threshold), -threshold)
+            loss += within * (difference - half * within)
+            delta[i, j] = within * (scale[i] / outputs)
+        losses[i] = loss / outputs
+        for j in range(outputs, delta.shape[1]):
+            delta[i, j] = zero
+
+
+@kernel
+def poisson(y, target, scale, delta, losses, threshold):
+    """delta = 1/n (exp(y) - target) * scale, losses = 1/n sum_j exp(y_j) - target_j y_j, over the n outputs."""
+    batch, outputs = target.shape
+    zero = delta.dtype.type(0)
+    for i in range(batch):
+        for j in range(delta.shape[1]):
+            delta[i, j] = y[i, j]
+    exp_into(delta)
+    for i in range(batch):
+        loss = zero
+        for j in range(outputs):
+            loss += delta[i, j] - target[i, j] * y[i, j]
+            delta[i, j] = (delta[i, j] - target[i, j]) * (scale[i] / outputs)
+        losses[i] = loss / outputs
+        for j in range(outputs, delta.shape[1]):
+            delta[i, j] = zero

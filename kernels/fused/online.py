@@ -8,16 +8,12 @@ it is in registers, so that there is nothing to transpose. One thread does it al
 from __future__ import annotations
 
 from fastfc.kernels.fused import phases, sparse
-from fastfc.kernels.fused.activations import activate, chain
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.llvm.packing import list_columns
-from fastfc.kernels.fused.llvm.rows import WIDEST, step_and_below, step_listed
-from fastfc.kernels.fused.llvm.views import flat, view, view_rows
+from fastfc.kernels.fused.llvm.rows import step_and_below, step_listed
+from fastfc.kernels.fused.llvm.views import as_dtype, flat, view, view_rows
 from fastfc.kernels.fused.model import (
-    ACTIVATION,
-    FAN_IN,
-    FAN_OUT,
-    PADDED,
+    activate,
     all_weights,
     bias_of,
     deltas_of,
@@ -25,17 +21,7 @@ from fastfc.kernels.fused.model import (
     outputs_of,
     sparse_work,
 )
-from fastfc.kernels.fused.optimizers import rule_of
-from fastfc.kernels.optimizers import WEIGHTS, Sgd
-
-
-def fits(plan, lanes, is_sparse, background):
-    """Whether a training can take this way."""
-    optimizer = plan.optimizer
-    is_plain = optimizer.kind is Sgd and dict(optimizer.numbers)["decay"] == 0 and plan.batch_size == 1
-    is_plain = is_plain and not optimizer.rate_factors and optimizer.bias_factor == 1
-    narrow = max(plan.layers[1:]) <= WIDEST * lanes
-    return is_plain and narrow and is_sparse and background == 0 and not plan.keeps_gradient
+from fastfc.kernels.fused.records import FAN_IN, FAN_OUT, PADDED
 
 
 @inline
@@ -46,7 +32,7 @@ def forward_one(model, codes, scale, work):
     count = list_columns(work.x, features, work.index)
     out = outputs_of(model, ZERO, ZERO, ONE)
     sparse.multiply_listed(work.x, work.index, count, all_weights(model, ZERO), bias_of(model, ZERO), out)
-    activate(out, model.layout[0, ACTIVATION])
+    activate(model, ZERO, ZERO, ONE)
     forward_hidden(model, ZERO, ONE)
     return count
 
@@ -67,23 +53,26 @@ def step_one(model, count, length, work):
             step_and_below(all_weights(model, l), layout[l, FAN_IN], a, delta, length, below)
             for j in range(layout[l, FAN_IN], layout[l - 1, PADDED]):
                 below[0, j] = 0
-            chain(a, below, layout[l - 1, ACTIVATION])
+            phases.chain(model, l - 1, ZERO, ONE)
 
 
 @kernel
-def run(_team, model, problem, schedule, span):
-    """Steps span.start to span.stop of an epoch; the parameters are those of epoch.run."""
+def run(_team, model, problem, dtype, varying):
+    """Steps span.start to span.stop of an epoch; the parameters are those of epoch.run, and dtype names that of the codes."""
+    schedule, span = varying
     memory, places, numbers = problem.memory, problem.memory.places, problem.numbers
     features, of = model.layout[0, FAN_IN], memory.arrangement
-    codes, target = view_rows(memory.codes, 0, 1), view(model.arena, places.target, ONE, model.layout[-1, FAN_OUT])
+    stored, target = view_rows(memory.codes, 0, 1), view(model.arena, places.target, ONE, model.layout[-1, FAN_OUT])
     work = sparse_work(model.arena, places.work[0], features, ZERO, memory.work)
     length = of.losses[0]
     for s in range(span.start, span.stop):
-        chosen, shifts = span.order[s : s + 1], span.shifts[s : s + 1]
-        phases.load_samples(problem, chosen, shifts, codes)
+        chosen, shifts = span.order[s : s + 1], of.shifts[0][0 : min(1, span.shifts.shape[0])]
+        for i in range(shifts.shape[0]):
+            shifts[i, 0], shifts[i, 1] = span.shifts[s, 0], span.shifts[s, 1]
+        phases.load_samples(problem, chosen, shifts, span.key, stored)
         phases.load_targets(problem, chosen, target)
-        count = forward_one(model, codes, numbers.scale, work)
+        count = forward_one(model, as_dtype(stored, dtype), numbers.scale, work)
         scale, losses = span.scale[s : s + 1], span.losses[s : s + 1]
-        phases.loss_and_delta(model, problem.options.loss, target, scale, ZERO, ONE, losses)
-        length[0] = rule_of(schedule, s, ZERO, WEIGHTS).rate
+        phases.loss_and_delta(model, problem, target, scale, ZERO, ONE, losses)
+        length[0] = schedule.rules[s, 0]
         step_one(model, count, length, work)

@@ -9,31 +9,20 @@ on MNIST with 19 % of the pixels non-zero, 39 % of the terms are computed going 
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
-from fastfc.kernels.fused.activations import activate
 from fastfc.kernels.fused.compiler.jit import ZERO, inline, kernel
-from fastfc.kernels.fused.llvm.packing import WORDS, list_columns, pack_four, pack_words, transpose_words
+from fastfc.kernels.fused.cpu import VECTOR_BYTES, WORDS
+from fastfc.kernels.fused.llvm.packing import list_columns, pack_four, pack_words, transpose_words
 from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, gather_tile, gather_update_tile
-from fastfc.kernels.fused.llvm.vectors import VECTOR_BYTES
 from fastfc.kernels.fused.llvm.views import flat, view_rows
-from fastfc.kernels.fused.optimizers import stays
+from fastfc.kernels.fused.optimizers import as_rule, stays
+from fastfc.kernels.fused.records import PANEL
 from fastfc.kernels.plan import GROUP
 
 WIDTH = GATHER_TILES[0][1]
 ROW_WIDTH = GATHER_TILES[1][1]
-PANEL = 64  # features whose non-zeros are listed at a time
-LISTS = PANEL // GROUP + GROUP  # groups in a panel, and single features at its end
-COUNTED = 512  # samples from which the cost of a feature is told
-IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
 L1_BYTES = 32 * 1024  # of delta that stay in the L1 cache while a panel's features pass
-
-# What a thread needs beside its data: index (int32) for the features of samples or the samples of a panel; x (GROUP, > fan_in +
-# VECTOR_BYTES) for samples as floats; listed (LISTS * batch + WORDS, GROUP) for a panel's, packed_words (as many, uint32) for
-# the same as bytes; words (PANEL / GROUP, > batch + WORDS) for a panel transposed; starts (LISTS + 1,).
-Work = namedtuple("Work", "index x listed packed_words words starts")
 BY_WORDS = VECTOR_BYTES == 64  # whether there are instructions for what pack_words does
 
 
@@ -65,7 +54,7 @@ def load_rows(codes, i, rows, begin, end, scale, x):
             x[r, j] = zero
 
 
-@inline
+@kernel
 def multiply(codes, begin, end, scale, weights, init, out, work):
     """out (batch, fan_out) = init + scale * codes[:, begin:end] W[begin:end];  init (1, fan_out)."""
     of_range = view_rows(weights, begin, end)
@@ -79,10 +68,9 @@ def multiply(codes, begin, end, scale, weights, init, out, work):
 
 
 @kernel
-def forward(codes, scale, weights, bias, activation, out, work):
-    """out (batch, fan_out) = f(scale * codes W + b);  codes (batch, fan_in) uint8 or floats, mostly 0; scale (1,)."""
+def forward(codes, scale, weights, bias, out, work):
+    """out (batch, fan_out) = scale * codes W + b;  codes (batch, fan_in) uint8 or floats, mostly 0; scale (1,)."""
     multiply(codes, ZERO, codes.shape[1], scale, weights, bias, out, work)
-    activate(out, activation)
 
 
 @inline
@@ -152,7 +140,7 @@ def update(codes, scale, delta, gradient, weights, state, rule, work):
     """One step of the weights along gradient + (scale * codes)^T delta, which is never stored.
 
     gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in,
-    fan_out) and rule are those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in
+    fan_out), and rule those of `optimizers.step`. The non-zeros of PANEL features are listed; then delta passes in
     tiles of columns that stay in the L1 cache while they serve all features of the panel.
     """
     index, packed, starts = work.index, work.listed, work.starts
@@ -161,7 +149,8 @@ def update(codes, scale, delta, gradient, weights, state, rule, work):
     vectors = delta.shape[1] // lanes
     most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
     tiles = (vectors + most - 1) // most
-    idle = is_idle(gradient, rule)
+    numbers = as_rule(rule)
+    idle = is_idle(gradient, numbers)
     for j in range(0, weights.shape[0], PANEL):
         rows = min(PANEL, weights.shape[0] - j)
         if BY_WORDS and rows == PANEL and codes.itemsize == 1:
@@ -186,20 +175,10 @@ def update(codes, scale, delta, gradient, weights, state, rule, work):
                         init_step,
                         weights,
                         state,
-                        rule,
+                        numbers,
                         first * lanes,
                         height,
                         width,
                     )
                 g, q = g + 1, q + height
 
-
-def cost(X) -> np.ndarray:
-    """(features,) how long each feature of X, an array or CSR, takes in a step, in units that do not matter."""
-    sample = X[:COUNTED]
-    counts = (
-        np.count_nonzero(sample, axis=0)
-        if isinstance(X, np.ndarray)
-        else np.bincount(sample.indices, minlength=X.shape[1])
-    )
-    return counts / sample.shape[0] + IDLE_COST

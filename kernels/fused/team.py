@@ -8,7 +8,6 @@ exceptions) can go wrong.
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -18,15 +17,6 @@ from fastfc.kernels.fused.compiler.jit import inline
 
 SPINS = 20_000  # about 0.2 ms of waiting before the core is offered to others: more than a step's imbalance
 YIELD = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
-NEVER = 1 << 62  # in the counter, opens every barrier
-
-
-class Team(NamedTuple):
-    """Thread number `thread` of `threads`; counter (8,) int64, of which [0] counts arrivals at the barrier, zero at the start."""
-
-    thread: int
-    threads: int
-    counter: Any
 
 
 @intrinsic

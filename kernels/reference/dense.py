@@ -11,10 +11,9 @@ For one layer with input x, weights W, bias b, and a loss L:
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from fastfc.kernels.optimizers import Rule
 from fastfc.kernels.reference.optimizers import step
 
 
@@ -35,12 +34,11 @@ def update(
     gradient: np.ndarray,
     weights: np.ndarray,
     state: np.ndarray,
-    rule: np.ndarray,
-    kind: Any,
+    rule: Rule,
 ) -> None:
     """One step of the weights along gradient + x^T delta;  x (batch, fan_in), delta (batch, fan_out).
 
-    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out),
-    rule and kind are those of `optimizers.step`.
+    gradient (fan_in, fan_out), or one row for all, is what earlier parts of the batch gave; state (states, fan_in, fan_out)
+    and rule are those of `optimizers.step`.
     """
-    step(weights, state, gradient + np.dot(x.T, delta), rule, kind)
+    step(weights, state, gradient + np.dot(x.T, delta), rule)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.optimizers import BIASES, WEIGHTS
+from fastfc.kernels.optimizers import BIASES, WEIGHTS, Rule
 from fastfc.kernels.plan import Epoch, Plan
 from fastfc.kernels.reference import activations, batch, dense, dropout, losses
 from fastfc.kernels.reference.optimizers import step
@@ -66,12 +66,11 @@ class Trainer:
                 self.apply(epoch, s)
                 continue
             a, delta = self._back(epoch, s)
-            kind = self.plan.optimizer.kind
             for l in range(self.layers):
                 weights, of_biases = self._rule(epoch, s, l, WEIGHTS), self._rule(epoch, s, l, BIASES)
-                dense.update(a[l], delta[l], self.none[l], self.weights[l], self.kept[l], weights, kind)
+                dense.update(a[l], delta[l], self.none[l], self.weights[l], self.kept[l], weights)
                 summed = delta[l].sum(axis=0, keepdims=True)
-                step(self.biases[l], self.kept[self.layers + l], summed, of_biases, kind)
+                step(self.biases[l], self.kept[self.layers + l], summed, of_biases)
 
     def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
         """The gradient of the batch of step `s`, of all layers in one flat array, which may be changed before `apply`."""
@@ -86,7 +85,7 @@ class Trainer:
         for l in range(self.layers):
             for which, k in ((WEIGHTS, l), (BIASES, self.layers + l)):
                 rule = self._rule(epoch, s, l, which)
-                step(self._parameters()[k], self.kept[k], self.gradients[k], rule, self.plan.optimizer.kind)
+                step(self._parameters()[k], self.kept[k], self.gradients[k], rule)
 
     def parameters(self) -> np.ndarray:
         """A copy of all parameters in one flat array, laid out as `gradient` gives it. Only with plan.keeps_gradient."""
@@ -117,8 +116,8 @@ class Trainer:
     def _parameters(self) -> Arrays:
         return [*self.weights, *self.biases]
 
-    def _rule(self, epoch: Epoch, s: int, layer: int, which: int) -> np.ndarray:
-        return epoch.rules[s] * self.factors[layer, which]
+    def _rule(self, epoch: Epoch, s: int, layer: int, which: int) -> Rule:
+        return Rule(epoch.rules[s] * self.factors[layer, which], self.plan.optimizer.kind)
 
     def _clip(self, gradient: np.ndarray, most: float) -> None:
         """To a norm of at most `most` (Pascanu et al. 2013), in the form of torch.nn.utils.clip_grad_norm_."""

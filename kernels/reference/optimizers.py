@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from fastfc.kernels.optimizers import FORMULAS
+from fastfc.kernels.optimizers import FORMULAS, Rule
 
 
-def step(parameters: np.ndarray, state: np.ndarray, gradient: np.ndarray, rule: np.ndarray, kind: Any) -> None:
-    """Move parameters and their state along the gradient, in place, by the formula of a kind of optimiser.
+def step(parameters: np.ndarray, state: np.ndarray, gradient: np.ndarray, rule: Rule) -> None:
+    """Move parameters and their state along the gradient, in place, by the formula of the rule's kind.
 
-    parameters, gradient (rows, columns); state (states, rows, columns); rule (numbers,) in the order of the kind's.
+    parameters, gradient (rows, columns); state (states, rows, columns).
     """
-    moved, new = FORMULAS[kind](parameters, tuple(state), gradient, kind(*rule))
+    moved, new = FORMULAS[rule.kind](parameters, tuple(state), gradient, rule.kind(*rule.numbers))
     parameters[:] = moved
     for old, array in zip(state, new, strict=True):
         old[:] = array

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from fastfc.kernels.optimizers import Rule
 from fastfc.kernels.reference import dense
 
 
@@ -31,9 +30,8 @@ def update(
     gradient: np.ndarray,
     weights: np.ndarray,
     state: np.ndarray,
-    rule: np.ndarray,
-    kind: Any,
+    rule: Rule,
     work: object,
 ) -> None:
     """One step of the weights along gradient + (scale * codes)^T delta, as in `dense.update`; `work` is not used here."""
-    dense.update(codes * scale, delta, gradient, weights, state, rule, kind)
+    dense.update(codes * scale, delta, gradient, weights, state, rule)

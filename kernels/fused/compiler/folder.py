@@ -9,14 +9,11 @@ import os
 import re
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import llvmlite
-import numba
-import numpy as np
 import platformdirs
 
 DAY = 86400
@@ -26,8 +23,8 @@ NAME = re.compile(r"kernels-[0-9a-f]{16}")
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """Where compiled kernels are kept, private to the user and to this very source and Python; None where that cannot be."""
-    digest = hashlib.sha256(f"{sys.version} {numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
+    """Where compiled kernels are kept, private to the user and to this very source and LLVM; None where that cannot be."""
+    digest = hashlib.sha256(llvmlite.__version__.encode())
     for path in sorted(Path(__file__).parents[2].rglob("*.py")):
         digest.update(path.read_bytes())
     try:

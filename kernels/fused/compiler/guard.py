@@ -21,13 +21,16 @@ _interrupts = Interrupts()  # of the thread that holds the lock
 _told: set[str] = set()
 
 hold_while_forking(_compiling)
-# Functions of others are compiled too, and freed by whichever thread collects garbage.
-with contextlib.suppress(ImportError, AttributeError):
-    from llvmlite.binding import ffi
-    from numba.core.compiler_lock import global_compiler_lock
 
-    hold_while_forking(global_compiler_lock)
-    hold_while_forking(ffi.lib._lock._lock)
+
+def hold_locks_of_others() -> None:
+    """Forks wait for Numba and LLVM too: functions of others are compiled, and freed by whichever thread collects garbage."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from llvmlite.binding import ffi
+        from numba.core.compiler_lock import global_compiler_lock
+
+        hold_while_forking(global_compiler_lock)
+        hold_while_forking(ffi.lib._lock._lock)
 
 
 def while_compiling(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +39,7 @@ def while_compiling(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
     Python looks for no cycles meanwhile among the millions of objects of the compiler: an eighth of the time.
     """
 
-    def compile_undisturbed(signature: Any) -> Any:
+    def compile_undisturbed(*what: Any) -> Any:
         global _interrupts
         with ExitStack() as stack:
             interrupts = stack.enter_context(deferred_interrupts())
@@ -48,7 +51,7 @@ def while_compiling(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
             if gc.isenabled():
                 gc.disable()
                 stack.callback(gc.enable)
-            compiled = compile_kernel(signature)
+            compiled = compile_kernel(*what)
         interrupts.check()
         return compiled
 

@@ -1,7 +1,7 @@
 """Every choice about Numba, in one place: the decorators of all kernels and of their helpers.
 
-`lowering` spares helpers most of their compilation and `cache` keeps kernels for the next process. Both lean on parts of
-Numba that may change with any version: without them kernels compile as `numba.njit` does it, to the same results.
+`lowering` spares helpers most of their compilation and `build` makes object code, which is kept for the next process. Both
+lean on parts of Numba that may change with any version: without them kernels are compiled by `numba.cfunc`, to the same results.
 """
 
 from __future__ import annotations
@@ -10,34 +10,41 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import typeof_impl
 
+from fastfc.kernels.fused.compiler.entry import Entry
 from fastfc.kernels.fused.compiler.folder import cache_folder
-from fastfc.kernels.fused.compiler.guard import between_helpers, warn_once, while_compiling
+from fastfc.kernels.fused.compiler.guard import between_helpers, hold_locks_of_others, warn_once
+from fastfc.kernels.fused.compiler.types_of import types_of
+from fastfc.kernels.fused.compiler.slots import arguments_of
 
 TESTED = (0, 68)  # the Numba whose inside is known here
 REQUIREMENT = "numba>=0.68.1,<0.69"
 
 # No flag that lets the compiler assume away NaN, inf or signed zeros, or reorder a sum: only a*b + c may become one FMA.
-OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+OPTIONS: Any = {"error_model": "numpy", "fastmath": {"contract"}}
 
 # As arguments from kernel to kernel, for Numba compiles a version for each Python integer.
 ZERO, ONE = np.arange(2)
 
 HELPER: dict[str, Any] = {}
-PLAIN = ""  # why kernels are compiled by numba.njit alone, where they are
+PLAIN = ""  # why kernels are compiled by Numba's public means alone, where they are
 try:
     if numba.version_info.short != TESTED:
         raise ImportError("its version")
-    from fastfc.kernels.fused.compiler.cache import Cache
+    from fastfc.kernels.fused.compiler.build import compile_kernel
     from fastfc.kernels.fused.compiler.lowering import HelperCompiler
 
     HELPER = {"pipeline_class": HelperCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 except (ImportError, AttributeError) as error:
     PLAIN = (
-        f"kernels are compiled by plain numba.njit, anew in each process, as Numba {numba.__version__} is not known to "
+        f"kernels are compiled by plain numba, anew in each process, as Numba {numba.__version__} is not known to "
         f"fastfc ({error}): pip install '{REQUIREMENT}'"
     )
     warn_once("jit", PLAIN)
+
+hold_locks_of_others()
+_plain: list[Any] = []  # compiled without `build`: their memory is theirs
 
 
 def inline(function):
@@ -49,16 +56,34 @@ def inline(function):
 
 
 def kernel(function):
-    """A kernel that Python calls: compiled on first use, without the GIL, and kept in the user's cache folder."""
-    dispatcher, helper = numba.njit(**OPTIONS)(function), inline(function)
-    if numba.config.DISABLE_JIT:
-        return dispatcher
-    # another kernel that calls this one has it compiled as its own part
-    dispatcher.get_call_template, dispatcher.get_overload = helper.get_call_template, helper.get_overload
-    dispatcher.compile = while_compiling(dispatcher.compile)
-    if not PLAIN and cache_folder():
-        dispatcher._cache = Cache(function)
-    return dispatcher
+    """A kernel: what Python and other kernels call by address, and what in the code of another kernel becomes its part."""
+    return function if numba.config.DISABLE_JIT else Kernel(function)
+
+
+class Kernel(Entry):
+    """py_func  the function as it was written"""
+
+    def __init__(self, function):
+        super().__init__(f"{function.__module__.removeprefix('fastfc.kernels.fused.')}.{function.__name__}")
+        self.py_func, self.helper = function, inline(function)
+
+    def compile(self, symbol: str, key: str) -> int:
+        """The address of its compiled form for the arguments of a key."""
+        if not PLAIN:
+            return compile_kernel(self.helper, symbol, key)
+        helper, like = self.helper, numba.types.Tuple(types_of(key))
+
+        @numba.cfunc(numba.types.void(numba.types.CPointer(numba.types.int64)), **OPTIONS)
+        def entry(table):
+            helper(*arguments_of(table, like))
+
+        _plain.append(entry)
+        return entry.address
+
+
+@typeof_impl.register(Kernel)
+def _typeof_kernel(kernel, context):
+    return numba.typeof(kernel.helper)
 
 
 def why_not_kept() -> str:

@@ -42,6 +42,7 @@ class HelperLowering(NativeLowering):
     def _for_linking(self, state):
         state.library = HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
+        state.targetctx = state.targetctx.subtarget(enable_nrt=False)  # kernels own no memory: there are no references to count
         state.flags.no_compile = True
         super().run_pass(state)
         function, env = state.cr.fndesc, state.cr.env

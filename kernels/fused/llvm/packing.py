@@ -9,10 +9,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastfc.kernels.fused.llvm.vectors import I32, I64, VECTOR_BYTES, Vectors, compress, intrinsic_of
+from fastfc.kernels.fused.cpu import WORDS
+from fastfc.kernels.fused.llvm.vectors import I32, I64, Vectors, compress, intrinsic_of
 from fastfc.kernels.plan import GROUP
-
-WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
 
 
 @intrinsic

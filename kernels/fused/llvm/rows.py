@@ -1,8 +1,10 @@
-"""Rows of a weight matrix visited once in a step of one sample: multiplied by delta for the layer below, and moved."""
+"""Rows of a weight matrix: their squares; and in a step of one sample, multiplied by delta for the layer below, and moved."""
 
 from __future__ import annotations
 
 from llvmlite import ir
+from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfc.kernels.fused.llvm.vectors import ADDRESS, I64, NOWHERE, Vectors, intrinsic_of, loop, switch_on
@@ -90,3 +92,19 @@ def step_and_below(typingctx, weights, count, x, delta, length, out):
     return _rows(
         ("weights", "count", "x", "delta", "length", "out"), (weights, count, x, delta, length, out), False, True
     )
+
+
+@intrinsic
+def sum_of_squares(typingctx, row):
+    """The sum of the squares of row (1, whole vectors), as a float64: lane by lane, then of the lanes."""
+
+    def emit(builder, a):
+        v = Vectors(builder, a.element("row"))
+        total = cgutils.alloca_once_value(builder, ir.Constant(v.type, None))
+        with cgutils.for_range_slice(builder, I64(0), a.columns("row"), I64(v.lanes)) as (start, _):
+            numbers = v.load(a.address("row", None, start))
+            builder.store(v.fma(numbers, numbers, builder.load(total)), total)
+        result = v.sum(builder.load(total))
+        return result if v.size == 8 else builder.fpext(result, ir.DoubleType())
+
+    return intrinsic_of(("row",), (row,), emit, types.float64)

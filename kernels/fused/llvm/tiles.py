@@ -14,13 +14,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfc.kernels import optimizers
+from fastfc.kernels.fused.cpu import REGISTERS, VECTOR_BYTES
 from fastfc.kernels.fused.llvm.vectors import (
     ADDRESS,
     I8,
     I64,
     NOWHERE,
-    REGISTERS,
-    VECTOR_BYTES,
     Number,
     Vectors,
     intrinsic_of,

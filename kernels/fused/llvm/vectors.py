@@ -7,43 +7,16 @@ Addresses are byte pointers of which `getelementptr` makes others: LLVM may know
 
 from __future__ import annotations
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
+
+from fastfc.kernels.fused.cpu import HAS_FMA, VECTOR_BYTES
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 ADDRESS = I8.as_pointer()
 NOWHERE = ir.Constant(ADDRESS, None)
-
-
-def _probe() -> tuple[int, bool]:
-    """Bytes in a vector register, and whether there is a fused multiply-add: asked of the code generator itself.
-
-    What it emits for a <16 x float> FMA tells both, for the CPU that Numba compiles for and for every CPU to come.
-    """
-    vector = ir.VectorType(ir.FloatType(), 16)
-    module = ir.Module(name="probe")
-    function = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "probe")
-    fma = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
-    builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(builder.call(fma, function.args))
-    assembly = cpu_target.target_context.codegen()._tm.emit_assembly(llvm.parse_assembly(str(module)))
-    width = 64 if "zmm" in assembly else 32 if "ymm" in assembly else 16
-    return width, any(name in assembly for name in ("vfmadd", "fmla", "xvmadd", "vfmacc"))
-
-
-VECTOR_BYTES, HAS_FMA = _probe()
-REGISTERS = (
-    32 if VECTOR_BYTES == 64 or "aarch64" in llvm.get_default_triple() or "arm64" in llvm.get_default_triple() else 16
-)
-
-
-def lanes(dtype) -> int:
-    """Elements of `dtype` in one vector register."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
 class Vectors:
@@ -119,6 +92,11 @@ class Vectors:
     def sqrt(self, a):
         return self._llvm("sqrt", a)
 
+    def sign(self, a):
+        """-1, 0 or 1."""
+        zero, one = ir.Constant(self.type, None), self.fill(self.element(1.0))
+        return self.builder.select(self.builder.fcmp_ordered("==", a, zero), zero, self._llvm("copysign", one, a))
+
     def _llvm(self, name, *operands):
         kind = ir.FunctionType(self.type, [self.type] * len(operands))
         name = f"llvm.{name}.v{self.lanes}f{8 * self.size}"
@@ -165,8 +143,14 @@ class Number:
         return self._of(other) - self
 
     def sqrt(self):
-        """What np.sqrt calls."""
         return Number(self.vectors, self.vectors.sqrt(self.value))
+
+    def sign(self):
+        return Number(self.vectors, self.vectors.sign(self.value))
+
+    def __array_ufunc__(self, function, method, *operands):
+        """What np.sqrt and np.sign call."""
+        return {np.sqrt: Number.sqrt, np.sign: Number.sign}[function](*operands)
 
 
 class Product(Number):
@@ -178,6 +162,25 @@ class Product(Number):
     @property
     def value(self):
         return self.vectors.builder.fmul(self.left.value, self.right.value)
+
+
+class Contracted(Number):
+    """The same, but which products become FMAs is left to LLVM, as in what Numba compiles."""
+
+    def _binary(self, instruction, other):
+        return Contracted(self.vectors, instruction(self.value, self._of(other).value, flags=("contract",)))
+
+    def __mul__(self, other):
+        return self._binary(self.vectors.builder.fmul, other)
+
+    def __add__(self, other):
+        return self._binary(self.vectors.builder.fadd, other)
+
+    def __sub__(self, other):
+        return self._binary(self.vectors.builder.fsub, other)
+
+    def __truediv__(self, other):
+        return self._binary(self.vectors.builder.fdiv, other)
 
 
 def compress(builder, value, chosen):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfc.kernels.fused.compiler.jit import inline
-
-CACHE_LINE = 64
 
 
 def _unowned(context, builder, array_type, data, shape, strides=None):
@@ -101,10 +99,20 @@ def view_states(typingctx, matrix, distance, states):
     return array_type(matrix, types.intp, types.intp), codegen
 
 
-def aligned(count: int, dtype: np.dtype) -> np.ndarray:
-    """(count,) zeros that begin on a cache line, or on a 2 MiB page where they fill one, so that the OS may use such pages."""
-    itemsize = np.dtype(dtype).itemsize
-    align = 1 << 21 if count * itemsize >= 1 << 21 else CACHE_LINE
-    raw = np.zeros(count + align // itemsize, dtype)
-    start = -raw.ctypes.data % align // itemsize
-    return raw[start : start + count]
+@intrinsic
+def as_dtype(typingctx, stored, dtype):
+    """Bytes as numbers of the named dtype: stored (..., bytes), whose rows are contiguous, as (..., numbers)."""
+    numbers = from_dtype(np.dtype(dtype.instance_class.__name__))
+    array_type = types.Array(numbers, stored.ndim, stored.layout)
+
+    def codegen(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        element = context.get_data_type(numbers)
+        size = ir.IntType(64)(context.get_abi_sizeof(element))
+        *shape, columns = cgutils.unpack_tuple(builder, array.shape)
+        *strides, _ = cgutils.unpack_tuple(builder, array.strides)
+        data = builder.bitcast(array.data, element.as_pointer())
+        extents = [*shape, builder.udiv(columns, size)]
+        return _unowned(context, builder, array_type, data, extents, [*strides, size])
+
+    return array_type(stored, dtype), codegen

@@ -1,0 +1,86 @@
+"""Kernels as Python calls them: one C function of one pointer, to a table of sizes and addresses.
+
+A kernel that was compiled before is loaded without Numba, and without importing the module that defines it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastfc.kernels.fused.compiler import objects
+from fastfc.kernels.fused.compiler.guard import while_compiling
+from fastfc.kernels.fused.compiler.signature import key_of, pack
+
+PACKAGE = "fastfc.kernels.fused"
+FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # lets go of the GIL while it runs
+
+_addresses: dict[str, int] = {}  # by symbol
+_compiled: list[str] = []  # symbols of what this process has compiled, and not found
+
+
+class Entry:
+    """The kernel called `name`, such as "epoch.run", compiled for each kind of arguments that it is called with."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: dict[str, Callable[[int], None]] = {}  # by key
+
+    def address(self, *arguments: Any) -> int:
+        """Where the kernel for such arguments begins, for other kernels to call."""
+        return self.address_of(key_of(*arguments))
+
+    def address_of(self, key: str) -> int:
+        """The same, of arguments with this key."""
+        symbol = objects.symbol_of(self.name, key)
+        if symbol not in _addresses:
+            _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
+        return _addresses[symbol]
+
+    def bind(self, *arguments: Any) -> Call:
+        """A call with these arguments, which is ready to be made any number of times."""
+        slots: list[int] = []
+        return Call(self.function(pack(arguments, slots)), slots, arguments)
+
+    def __call__(self, *arguments: Any) -> None:
+        self.bind(*arguments)()
+
+    def function(self, key: str) -> Callable[[int], None]:
+        """The compiled form for a key, called with the address of its table."""
+        if key not in self.functions:
+            self.functions[key] = FUNCTION(self.address_of(key))
+        return self.functions[key]
+
+
+class Call:
+    """A kernel with a table of its arguments, which it keeps alive."""
+
+    def __init__(self, function: Callable[[int], None], slots: list[int], arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+        self.table = np.array(slots, np.int64)
+        self.place = self.table.ctypes.data
+
+    def __call__(self) -> None:
+        self.function(self.place)
+
+    def change_last(self, value: Any) -> None:
+        """Another value, of the same key, in the place of the last argument."""
+        slots: list[int] = []
+        pack(value, slots)
+        self.table[len(self.table) - len(slots) :] = slots
+        self.arguments = (*self.arguments[:-1], value)
+
+
+@while_compiling
+def _compile(name: str, key: str) -> int:
+    symbol = objects.symbol_of(name, key)
+    if symbol in _addresses:  # by another thread, meanwhile
+        return _addresses[symbol]
+    module, _, function = name.rpartition(".")
+    kernel = getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
+    _compiled.append(symbol)
+    return kernel.compile(symbol, key)

@@ -1,0 +1,47 @@
+"""The CPU that kernels are compiled for: its name, its vectors, its registers. Asked of LLVM, which knows it; Numba is not needed."""
+
+from __future__ import annotations
+
+import os
+
+import llvmlite.binding as llvm
+import numpy as np
+
+llvm.initialize_native_target()
+llvm.initialize_native_asmprinter()
+
+# As Numba takes them: without a name, this machine's CPU; without features, those of this machine.
+NAME = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+FEATURES = os.environ.get("NUMBA_CPU_FEATURES", llvm.get_host_cpu_features().flatten())
+
+_FMA = """
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
+    %sum = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %c)
+    ret <16 x float> %sum
+}"""
+
+
+def target_machine() -> llvm.TargetMachine:
+    """What makes code for this CPU."""
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(NAME, FEATURES, opt=3)
+
+
+def _probe() -> tuple[int, bool]:
+    """Bytes in a vector register, and whether there is a fused multiply-add: asked of the code generator itself.
+
+    What it emits for a <16 x float> FMA tells both, for every CPU to come.
+    """
+    assembly = target_machine().emit_assembly(llvm.parse_assembly(_FMA))
+    width = 64 if "zmm" in assembly else 32 if "ymm" in assembly else 16
+    return width, any(name in assembly for name in ("vfmadd", "fmla", "xvmadd", "vfmacc"))
+
+
+VECTOR_BYTES, HAS_FMA = _probe()
+REGISTERS = 32 if VECTOR_BYTES == 64 or llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16
+WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
+
+
+def lanes(dtype: np.dtype | str) -> int:
+    """Elements of `dtype` in one vector register."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize

@@ -1,0 +1,97 @@
+"""Predictions with the compiled kernels."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from fastfc.kernels.fused import parts
+from fastfc.kernels.fused.arena import Arena, aligned
+from fastfc.kernels.fused.compiler.entry import Call, Entry
+from fastfc.kernels.fused.records import ACTIVATE, CHUNK, SCALE_PLACE, WORK_PLACE, Task
+from fastfc.kernels.plan import Plan
+
+SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the faster one
+KEY_BITS = 12
+RUN, ONE = Entry("predict.run"), Entry("predict.one")
+
+
+def choose_sort_features(X: np.ndarray) -> np.ndarray:
+    """At most KEY_BITS features, spread over those that are 0 in a quarter to three quarters of the samples X."""
+    often = np.count_nonzero(X, axis=0)
+    halves = np.flatnonzero((often > len(X) / 4) & (often < len(X) * 3 / 4))
+    return halves[np.linspace(0, len(halves) - 1, min(KEY_BITS, len(halves)), dtype=np.int64)]
+
+
+class Predictor:
+    """What a network with these parameters gives; weights (fan_in, fan_out), biases (fan_out,).
+
+    Its memory serves one call at a time.
+    """
+
+    def __init__(self, plan: Plan, weights: list[np.ndarray], biases: list[np.ndarray], threads: int) -> None:
+        self.plan, self.threads = plan, threads
+        self.arena = Arena(plan, threads * CHUNK, threads, 1)
+        self.inputs_place = self.arena.place(threads * CHUNK * plan.layers[0])
+        self.work_places = np.array(self.arena.work)
+        scales = self.arena.place(2)
+        self.arena.allocate()
+        self.arena.memory[scales : scales + 2] = plan.scale, 1
+        self.places = np.zeros(2, np.int64)
+        self.places[[WORK_PLACE, SCALE_PLACE]] = self.work_places[0], scales
+        matrix = f"f{plan.dtype.itemsize}:2C"
+        for l, (w, b, name) in enumerate(zip(weights, biases, plan.activations, strict=True)):
+            self.arena.weights(l)[:], self.arena.bias(l)[:] = w, b
+            self.arena.layout[l, ACTIVATE] = 0 if name == "identity" else parts.activate(name, matrix)
+        self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
+        self.of_one: dict[np.dtype, tuple[np.ndarray, Call]] = {}  # a place for the sample, and the call
+        self.best = np.zeros(1, np.int64)
+
+    def outputs(self, X: Any) -> np.ndarray:
+        """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
+        if not isinstance(X, np.ndarray):
+            return np.concatenate([self.outputs(X[i : i + 1024].toarray()) for i in range(0, X.shape[0], 1024)])
+        n, features = X.shape
+        out = np.empty((n, self.plan.layers[-1]), self.plan.dtype)
+        threads = min(self.threads, -(-n // CHUNK))
+        seen = X[: 4 * CHUNK]
+        is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
+        codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
+        sort_features = choose_sort_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
+        task = Task(
+            X,
+            self.scales[X.dtype],
+            int(is_sparse),
+            sort_features,
+            np.empty((threads, 2 ** len(sort_features) + 1), np.int64),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+            codes,
+            self.inputs_place,
+            self.work_places,
+            self.arena.thread_memory,
+        )
+        calls = [RUN.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
+        if threads == 1:
+            calls[0]()
+            return out
+        # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
+        # forked child, and leave threads behind that nobody asked for.
+        with ThreadPoolExecutor(threads) as pool:
+            for started in [pool.submit(call) for call in calls]:
+                started.result()
+        return out
+
+    def label(self, x: np.ndarray) -> int:
+        """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 if that or x is not finite."""
+        try:
+            sample, call = self.of_one[x.dtype]
+        except KeyError:
+            sample = np.empty_like(x)
+            call = ONE.bind(sample, self.arena.model(), self.places, self.arena.thread_memory, self.best)
+            self.of_one[x.dtype] = sample, call
+        sample[:] = x
+        call()
+        return int(self.best[0])

@@ -1,0 +1,253 @@
+"""A training with the compiled kernels: its memory, its threads, and the kernels that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+
+from fastfc.kernels.fused import parts
+from fastfc.kernels.fused.arena import Arena, aligned
+from fastfc.kernels.fused.compiler.entry import Call, Entry
+from fastfc.kernels.fused.encode import encode
+from fastfc.kernels.fused.records import (
+    FAN_IN,
+    HALVES,
+    NEVER,
+    PADDED,
+    UNIT,
+    Arrangement,
+    Csr,
+    Data,
+    Memory,
+    Numbers,
+    Options,
+    Places,
+    Problem,
+    Schedule,
+    Shares,
+    Span,
+    Team,
+)
+from fastfc.kernels.plan import Epoch, Plan
+
+Arrays = list[np.ndarray]
+CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
+COUNTED = 512  # samples from which the cost of a feature is told
+IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
+
+RUN, APPLY, ONLINE = Entry("epoch.run"), Entry("epoch.apply"), Entry("online.run")
+
+
+class Trainer:
+    """One training: its parameters and the optimiser's state, which are copies, and the data, which is only read.
+
+    X        (n, features) uint8 or plan.dtype, C-contiguous, or a scipy CSR matrix of one of these
+    targets  (n,) int64 labels, or (n, outputs) of plan.dtype
+    state    "weights": (fan_in, fan_out) for each layer; "biases": (fan_out,); and by the names that the optimiser has for its
+             state, arrays of the shapes of all weights, then of all biases, or nothing, for zeros
+    threads  how many threads compute
+    input_kernel  "sparse" or "dense": how the first layer is multiplied
+    """
+
+    def __init__(
+        self, plan: Plan, X: Any, targets: np.ndarray, state: dict[str, Arrays], threads: int, input_kernel: str
+    ) -> None:
+        is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
+        scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
+        drops_input = any(plan.dropout[:1])
+        if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not drops_input:
+            background, outside = outside, 0.0
+            X, scale = encode(X, background)
+        self.plan, self.layers = plan, range(len(plan.layers) - 1)
+        self.is_online = parts.is_online(plan, is_sparse, background)
+        self.threads = 1 if self.is_online else threads
+        kept = plan.keeps_gradient or plan.batch_size > chunk or plan.clip_norm is not None
+        states, batch = len(plan.optimizer.states), chunk if is_sparse else 0
+        self.arena = Arena(plan, chunk, self.threads, batch, states, gradient=kept)
+        convert = not is_sparse and X.dtype == np.uint8  # floats are multiplied where they lie
+        dtype, codes = plan.dtype, X.dtype if is_sparse or convert else None
+        memory = _memory(self.arena, plan, chunk, self.threads, codes, is_sparse)
+        self.model = self.arena.model(states)
+        cost = cost_of(X)  # for either kernel, so that both add up in one order
+        height, width = plan.image_shape or (0, 0)
+        widest = int(self.arena.layout[:, PADDED].max())
+        sizes = (height, width, widest, X.dtype.itemsize)
+        options = Options(plan.batch_size, chunk, int(is_sparse), int(convert), *sizes)
+        factor = parts.kept_factor(plan.dropout[0]) if drops_input else 1.0
+        is_bytes = X.dtype == np.uint8
+        numbers = [dtype.type(value) for value in (*plan.off_and_on(), background, outside, plan.huber_delta)]
+        scales = np.array([scale * (factor if is_bytes else 1)], dtype)
+        self.problem = Problem(
+            _data(X, targets, plan.layers[-1], dtype),
+            options,
+            Numbers(scales, *numbers, 1.0 if is_bytes else factor, float(plan.clip_norm or 0)),
+            parts.of_plan(plan, X, is_sparse, gradient=kept, layout=self.arena.layout),
+            memory,
+            Shares(divide(cost, self.threads), divide(cost, HALVES)),
+        )
+        self.factors = plan.optimizer.factors(len(self.layers), dtype)
+        self._fill(state)
+        self.counter = np.zeros(8, np.int64)
+        self.pool = ThreadPoolExecutor(self.threads)
+        self.calls: dict[str, list[Call]] = {}  # of each kernel, one for each thread
+        self.code_dtype = X.dtype.name
+
+    def run(self, epoch: Epoch, start: int, stop: int) -> None:
+        """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update.
+
+        No step (start == stop) compiles what is not compiled yet, in the calling thread, where Ctrl-C is heard.
+        """
+        self._call(ONLINE if self.is_online else RUN, epoch, start, stop)
+
+    def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
+        """The gradient of the batch of step `s`, of all layers in one flat array, which may be changed before `apply`.
+
+        Its numbers stand as the parameters do in the arena, padding included, which is 0 and must stay so. Only with
+        plan.keeps_gradient.
+        """
+        self._call(RUN, epoch, s, s + 1, is_held=1)
+        return self.arena.memory[self.arena.gradient :][: self.arena.parameters]
+
+    def apply(self, epoch: Epoch, s: int) -> None:
+        """The update of step `s` along what that array holds."""
+        self._call(APPLY, epoch, s, s + 1)
+
+    def state(self) -> dict[str, Arrays]:
+        """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
+        views = self._views()
+        parameters = {"weights": views.pop("weights"), "biases": views.pop("biases")}
+        return {name: [array.copy() for array in arrays] for name, arrays in {**parameters, **views}.items()}
+
+    def parameters(self) -> np.ndarray:
+        """A copy of all parameters in one flat array, laid out as that of the gradient."""
+        return self.arena.memory[: self.arena.parameters].copy()
+
+    def place(self, flat: np.ndarray) -> None:
+        """The parameters become those of such an array."""
+        self.arena.memory[: self.arena.parameters] = flat
+        for l in self.layers[1:]:
+            self.arena.transpose(l)
+
+    def close(self) -> None:
+        """End the threads."""
+        self.pool.shutdown()
+
+    def _call(self, kernel: Entry, epoch: Epoch, start: int, stop: int, is_held: int = 0) -> None:
+        """A kernel in all threads, for these steps. An error in one ends the others with what they have."""
+        self.counter[0] = 0
+        order, shifts, _, scale, losses, key, penalties = epoch
+        calls = self._bound(kernel, epoch, Span(order, shifts, scale, losses, penalties, key, start, stop, is_held))
+        if start == stop:
+            return
+        if len(calls) == 1:
+            calls[0]()
+            return
+        started: list[Future[None]] = []
+        try:
+            for call in calls:  # the caller only waits: it would keep its core from a thread that starts
+                started.append(self.pool.submit(call))
+            for future in wait(started, return_when=FIRST_EXCEPTION).done:
+                future.result()
+        except BaseException:
+            self.counter[0] = NEVER
+            raise
+        finally:
+            wait(started)
+
+    def _bound(self, kernel: Entry, epoch: Epoch, span: Span) -> list[Call]:
+        """The calls of the threads, bound once: from slice to slice only the span changes, and once an epoch the rules."""
+        if len(epoch.shifts) and not self.problem.parts.load:
+            load = parts.load_shifted(self.plan.dtype, self.code_dtype)
+            self.problem = self.problem._replace(parts=self.problem.parts._replace(load=load))
+            self.calls.clear()
+        varying = Schedule(epoch.rules, self.factors), span
+        if kernel.name not in self.calls:
+            more = (self.code_dtype,) if kernel is ONLINE else ()
+            self.calls[kernel.name] = [
+                kernel.bind(Team(thread, self.threads, self.counter), self.model, self.problem, *more, varying)
+                for thread in range(self.threads)
+            ]
+        else:
+            for call in self.calls[kernel.name]:
+                call.change_last(varying)
+        return self.calls[kernel.name]
+
+    def _views(self) -> dict[str, Arrays]:
+        """The parameters and the optimiser's state where they lie."""
+        arena, names = self.arena, self.plan.optimizer.states
+        views = {"weights": [arena.weights(l) for l in self.layers], "biases": [arena.bias(l) for l in self.layers]}
+        for k, name in enumerate(names, 1):
+            away = k * arena.distance
+            views[name] = [get(l, away) for get in (arena.weights, arena.bias) for l in self.layers]
+        return views
+
+    def _fill(self, state: dict[str, Arrays]) -> None:
+        for name, views in self._views().items():
+            for view, given in zip(views, state.get(name, []), strict=name in state):
+                view[:] = given
+        for l in self.layers[1:]:
+            self.arena.transpose(l)
+
+
+def divide(cost: np.ndarray, parts: int) -> np.ndarray:
+    """(parts + 1,) where to divide the features, so that each part has about the same cost; multiples of UNIT."""
+    so_far = np.cumsum(cost)
+    cuts = np.searchsorted(so_far, so_far[-1] * (np.arange(1, parts) / parts))
+    return np.array([0, *(cuts + UNIT // 2) // UNIT * UNIT, len(cost)]).clip(max=len(cost))
+
+
+def cost_of(X: Any) -> np.ndarray:
+    """(features,) how long each feature of X, an array or CSR, takes in a step, in units that do not matter."""
+    sample = X[:COUNTED]
+    counts = (
+        np.count_nonzero(sample, axis=0)
+        if isinstance(X, np.ndarray)
+        else np.bincount(sample.indices, minlength=X.shape[1])
+    )
+    return counts / sample.shape[0] + IDLE_COST
+
+
+def _memory(
+    arena: Arena, plan: Plan, chunk: int, threads: int, codes_dtype: np.dtype | None, is_sparse: bool
+) -> Memory:
+    """What there is beside the parameters; the arena gets its memory here. Without codes_dtype, codes are the inputs."""
+    features, outputs, size = plan.layers[0], plan.layers[-1], 2 * chunk * plan.layers[0]
+    padded, widest, ones = arena.layout[0, PADDED], arena.layout[:, PADDED].max(), max(chunk, features)
+    counts = (size * (not is_sparse), chunk * outputs, widest, ones, HALVES * chunk * padded, threads * widest)
+    offsets: list[Any] = [*(arena.place(int(count)) for count in counts), np.array(arena.work)]
+    places = Places(*offsets)
+    arena.allocate()
+    arena.memory[places.ones : places.ones + ones] = 1
+    codes = arena.memory[places.inputs :][:size] if codes_dtype is None else aligned(size, codes_dtype)
+    rows = sum(plan.layers[:-1]) + len(plan.layers) - 1
+    arrangement = Arrangement(
+        np.zeros((threads, chunk), np.int64),
+        np.zeros((threads, chunk), np.int64),
+        np.zeros((threads, chunk, 2), np.int64),
+        np.zeros((threads, chunk), plan.dtype),
+        np.zeros((threads, chunk), plan.dtype),
+        np.zeros((threads, outputs + 1), np.int64),
+    )
+    rules = np.zeros((threads, len(plan.optimizer.kind._fields)), plan.dtype)
+    stored, squares = as_bytes(codes.reshape(2 * chunk, features)), np.zeros((2, rows))
+    return Memory(stored, places, arena.thread_memory, arrangement, rules, squares)
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """The same memory, as bytes in the place of numbers in a row."""
+    return array.view(np.uint8) if array.shape[-1] else array.astype(np.uint8)
+
+
+def _data(X: Any, targets: np.ndarray, outputs: int, dtype: np.dtype) -> Data:
+    none = np.zeros(0, np.uint8)
+    if isinstance(X, np.ndarray):
+        dense, csr = as_bytes(X), Csr(none, np.zeros(0, np.int32), np.zeros(0, np.int64))
+    else:
+        dense = none.reshape(0, 0)
+        csr = Csr(as_bytes(X.data), X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
+    if targets.ndim == 1:
+        return Data(dense, csr, targets, np.zeros((0, outputs), dtype))
+    return Data(dense, csr, np.zeros(0, np.int64), targets)
