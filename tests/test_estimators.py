@@ -298,7 +298,7 @@ def _do_wrong(case: str, estimator: Any, X: np.ndarray, y: np.ndarray) -> None:
 
 def test_weights_that_are_all_0(backend: str) -> None:
     X, y = task("binary")
-    with pytest.raises(ValueError, match="all 0|at least one non-zero"):  # by us, and by scikit-learn since 1.9
+    with pytest.raises(ValueError, match=r"all 0|at least one non-zero"):  # by us, and by scikit-learn since 1.9
         ours("binary", backend).fit(X, y, np.zeros(len(y)))
 
 

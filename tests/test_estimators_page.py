@@ -33,14 +33,14 @@ def test_every_parameter_is_there_with_its_default() -> None:
         own, other = defaults(getattr(ours, name)), defaults(getattr(theirs, name))
         seen |= set(own)
         for parameter, default in own.items():
-            if parameter in table and table[parameter][0] == "–":
+            if parameter in table and table[parameter][0] == "-":
                 assert table[parameter][1].startswith(f"`{default!r}`"), parameter
             else:
                 assert table[parameter][0] == f"`{default!r}`" and table[parameter][1].startswith("same"), parameter
         assert {parameter: own[parameter] for parameter in other} == other
         assert [parameter for parameter in own if parameter in other] == list(other)
         extra = inspect.signature(getattr(ours, name)).parameters
-        assert all(extra[p].kind is inspect.Parameter.KEYWORD_ONLY for p in own if table[p][0] == "–")
+        assert all(extra[p].kind is inspect.Parameter.KEYWORD_ONLY for p in own if table[p][0] == "-")
     assert seen == set(table)
 
 
@@ -49,11 +49,11 @@ def test_every_attribute_and_method_is_there() -> None:
     attributes = PAGE.split("## Attributes\n")[1].split("\n## ")[0]
     methods = rows("Methods")
     for name in NAMES:
-        fits = [getattr(m, name)(max_iter=1, **more).fit([[0.0], [1.0]], [0, 1]) for m, more in ((theirs, {}), (ours, {"backend": "numpy"}))]
-        for fit in fits:
+        own, other = getattr(ours, name)(backend="numpy", max_iter=1), getattr(theirs, name)(max_iter=1)
+        for fit in (own.fit([[0.0], [1.0]], [0, 1]), other.fit([[0.0], [1.0]], [0, 1])):
             for attribute in dir(fit):
                 if attribute.endswith("_") and not attribute.startswith("_"):
-                    assert f"`{attribute}`" in attributes and hasattr(fits[1], attribute), attribute
+                    assert f"`{attribute}`" in attributes and hasattr(own, attribute), attribute
         for method, _ in inspect.getmembers(getattr(ours, name), callable):
             assert method.startswith("_") or method in methods, method
         missing = {m for m in dir(getattr(theirs, name)) if not m.startswith("_")} - set(dir(getattr(ours, name)))
