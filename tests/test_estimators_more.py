@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import random
+from scipy.sparse import csr_array
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -248,7 +248,9 @@ def test_uint8_stays_uint8(backend: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_csr_is_never_expanded_whole(backend: str) -> None:
-    X = random(2000, 30_000, density=1e-3, random_state=0, format="csr")
+    rng = np.random.default_rng(0)
+    stored = rng.uniform(size=60_000), rng.integers(30_000, size=60_000), np.arange(0, 60_001, 30)
+    X = csr_array(stored, shape=(2000, 30_000))
     y = np.arange(2000) % 2
     own = ours("binary", backend, hidden_layer_sizes=(2,), batch_size=50, max_iter=1, early_stopping=True)
     tracemalloc.start()

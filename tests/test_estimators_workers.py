@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from fastfc.errors import InvalidArgument
 from fastfc.estimators import workers
 from fastfc.estimators.workers import WORTHWHILE, in_worker, threads_for
-from tests.estimators import BACKENDS, both, ours, task
+from tests.estimators import ONE, both, ours, task
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what joblib and Dask say of pools, ports and loops is theirs
 QUICK = {"hidden_layer_sizes": (4,), "max_iter": 5}
@@ -55,7 +55,7 @@ def test_one_job_is_no_worker() -> None:
     assert Parallel(n_jobs=1)(delayed(threads_there)(k) for k in range(2)) == [(False, 8, 3, 8)] * 2
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ONE)
 @pytest.mark.parametrize("pool", ["loky", "threading"])
 def test_searches_in_workers_find_what_one_process_finds(pool: str, backend: str) -> None:
     X, y = task("multiclass")
@@ -80,7 +80,7 @@ class TestDask:
             assert not in_worker()
             assert Parallel()(delayed(_threads_of_eight)(k) for k in range(3)) == [(True, 1, 3, 1)] * 3
 
-    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("backend", ONE)
     def test_a_search_on_dask_finds_what_scikit_learn_finds(self, client: Any, backend: str) -> None:
         X, y = task("multiclass")
         found = []

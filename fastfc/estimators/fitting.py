@@ -93,21 +93,24 @@ class Fitting:
         has_penalty = any(name == "decay" and value for name, value in self.optimizer.numbers)
         self.penalties = np.zeros(self.steps) if has_penalty else NO_PENALTIES
         self.totals = self.sizes.astype(np.float64)
-        self.scale = self._scale(np.ones(self.n))
+        rules = np.zeros((self.steps, len(self.optimizer.kind._fields)), dtype)
+        # Filled anew for each epoch, and always the same arrays: the Trainer need not look where they are.
+        self.filled = Epoch(samples.rows.copy(), NO_SHIFTS, rules, self._scale(np.ones(self.n)), self.losses, 0, self.penalties)
         self.is_quick = self.n * parameters.size < QUICK and self.steps < QUICK_STEPS
         self.steps_a_call = 1
 
     def epoch(self, order: np.ndarray, number: int, limits: Limits) -> float | None:
         """The loss of epoch `number` on the samples in `order` (m,); None where the limits cut it short."""
-        weights, scale = None, self.scale
+        weights, epoch = None, self.filled
         if self.samples.weights is not None:
             weights = self.samples.weights[order]
             totals = np.add.reduceat(weights, self.starts)
             self.totals = np.where(totals == 0, np.inf, totals)  # a batch without weight moves nothing
-            scale = self._scale(weights)
-        rules = self.solver.rules(self.optimizer, self.totals, self.plan.dtype, weights is None)
-        key = dropout_key(self.terms.seed, number) if self.terms.dropout else 0
-        epoch = Epoch(order, NO_SHIFTS, rules, scale, self.losses, key, self.penalties)
+            epoch.scale[:] = self._scale(weights)
+        epoch.order[:] = order
+        epoch.rules[:] = self.solver.rules(self.optimizer, self.totals, self.plan.dtype, weights is None)
+        if self.terms.dropout:
+            epoch = epoch._replace(dropout_key=dropout_key(self.terms.seed, number))
         return self._mean_loss(order, weights) if self._run(epoch, limits) else None
 
     def _scale(self, weights: np.ndarray) -> np.ndarray:
@@ -196,10 +199,11 @@ class Loss:
 
 def input_kernel(X: Any, features: int) -> tuple[str, float]:
     """("sparse" or "dense", the most common value of X): how the first layer is multiplied, by a look at some rows."""
+    if features < LEAST_FEATURES:
+        return "dense", 0.0
     if not isinstance(X, np.ndarray):
-        share = min(1.0, 4 * X.nnz / (X.shape[0] * features))  # at most: of what four rows together need
-        return ("sparse" if features >= LEAST_FEATURES and share <= MOST else "dense"), 0.0
+        share = 4 * X.nnz / (X.shape[0] * features)  # at most: of what four rows together need
+        return ("sparse" if share <= MOST else "dense"), 0.0
     some = X[np.linspace(0, len(X) - 1, min(len(X), SAMPLED)).astype(np.int64)]
     background = background_of(some)
     return choose_input_kernel(some, "auto", background)[0], background
-

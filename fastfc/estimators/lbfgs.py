@@ -11,9 +11,8 @@ import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastfc.estimators.callbacks import Tasks
-from fastfc.estimators.fitting import NO_SHIFTS, Fitting
+from fastfc.estimators.fitting import NO_PENALTIES, Fitting
 from fastfc.estimators.prediction import Parameters
-from fastfc.kernels.plan import Epoch
 
 # scipy 1.15 took away what L-BFGS-B printed.
 PRINTS = tuple(int(part) for part in scipy.__version__.split(".")[:2]) < (1, 15)
@@ -27,9 +26,9 @@ class Objective:
         samples, self.fitting, self.trainer = fitting.samples, fitting, fitting.trainer
         self.weights, self.order = samples.weights, samples.rows
         self.total = float(fitting.n if self.weights is None else self.weights.sum())
-        scale = fitting.scale if self.weights is None else self.weights * (fitting.loss.of_gradient / self.total)
-        rules = np.zeros((1, len(fitting.optimizer.kind._fields)), fitting.plan.dtype)
-        self.epoch = Epoch(self.order, NO_SHIFTS, rules, scale.astype(fitting.plan.dtype), fitting.losses)
+        self.epoch = fitting.filled._replace(penalties=NO_PENALTIES)
+        if self.weights is not None:
+            self.epoch.scale[:] = self.weights * (fitting.loss.of_gradient / self.total)
         self.flat = self.trainer.parameters()  # as the trainer lays them out
         self.parts = self._parts(self.flat)
         self.of_weights = sum(part.size for part in self.parts[: len(self.parts) // 2])
