@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import fastfc
 from fastfc.cli import main, options
 from fastfc.data import mnist
+from fastfc.reports import plots
 from fastfc.settings import Settings
 from tests.command_line import SMALL, error_line, shell
 from tests.promises import HANGS
@@ -63,6 +65,13 @@ def test_defaults_in_the_help_read_back_as_the_defaults() -> None:
         ("--ema none --warmup 2", {"ema": None, "warmup": 2.0}),
         ("--ema 0.99 --plateau-patience 4", {"ema": 0.99, "plateau_patience": 4}),
         ("--scale 0.5 --lr 1e-3", {"scale": 0.5, "lr": 1e-3}),
+        ("--optimizer adam --dropout 0.2", {"optimizer": "adam", "dropout": 0.2}),
+        ("--dropout 0.2,0.5 --input-dropout 0.1", {"dropout": (0.2, 0.5), "input_dropout": 0.1}),
+        ("--clip-norm 1 --l1 1e-4", {"clip_norm": 1.0, "l1": 1e-4}),
+        ("--clip-norm none --no-velocity-has-rate", {"clip_norm": None, "velocity_has_rate": False}),
+        ("--loss huber --huber-delta 0.5 --decay-per-batch", {"loss": "huber", "huber_delta": 0.5, "decay_per_batch": True}),
+        ("--optimizer lbfgs --tolerance 1e-4", {"optimizer": "lbfgs", "tolerance": 1e-4}),
+        ("--activation gelu,mish", {"activation": ("gelu", "mish")}),
     ],
 )
 def test_options_become_settings(arguments: str, expected: dict[str, Any]) -> None:
@@ -88,6 +97,28 @@ def test_train_prints_one_line_an_epoch_in_80_columns(data: Path, capsys: pytest
     assert "64-8-3, softmax_ce; numpy, float32" in captured.out
     assert "test accuracy" in lines[-1]
     assert max(map(len, lines)) < 80
+
+
+def test_train_with_what_people_expect(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Validation loss and accuracy in each line, and in the picture beside training and test."""
+    options = "--optimizer adam --dropout 0.2 --early-stopping 5 --validation 0.1 --class-weight balanced --activation gelu"
+    assert main(["train", "--data", str(data), *SMALL, *options.split(), "--out", str(tmp_path)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    shape = r"epoch \d/3  loss \d\.\d{4}  validation loss \d\.\d{4}, accuracy \d+\.\d\d %  \d\.\d{3} s"
+    assert len(lines) == 3 and all(re.fullmatch(shape, line) for line in lines)
+    content = json.loads((tmp_path / "history.json").read_text())
+    assert content["settings"]["dropout"] == 0.2 and content["settings"]["optimizer"] == "adam"
+    figure = plots.training_curves(content["history"])
+    assert [line.get_label() for line in figure.axes[0].lines] == ["training (as seen while training)", "validation", "test"]
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_by_lbfgs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", str(data), "--hidden", "8", "--backend", "numpy", "--optimizer", "lbfgs", "--epochs", "5"]
+    assert main(["train", *arguments]) == 0
+    assert capsys.readouterr().out.count("test accuracy") == 6
+    assert main(["train", *arguments, "--batch-size", "16"]) == 2
+    assert error_line(capsys) == "batch_size: given 16, expected None with optimizer 'lbfgs'"
 
 
 def test_train_learns_what_it_says(data: Path, tmp_path: Path) -> None:
@@ -241,6 +272,9 @@ def test_missing_mnist_is_said_in_80_columns(
         ("--backend cuda", "backend: given 'cuda'"),
         ("--threads 0", "threads: given 0"),
         ("--epochs 0", "epochs: given 0"),
+        ("--dropout 1.0", "dropout: given 1.0, expected a finite number >= 0 and < 1"),
+        ("--early-stopping 5", "monitor: given 'validation_loss', expected one of loss, penalty"),
+        ("--class-weight fair", "class_weight: given 'fair', expected 'balanced'"),
         ("--recipe none-such", "recipe: given 'none-such'"),
         ("--data none-such.npz", "none-such.npz"),
         ("--json none-such/result.json", "--json: given "),

@@ -56,12 +56,20 @@ def test_an_average_is_of_the_parameters_after_each_step(
 
 
 STEADY: dict[str, Any] = {**SMALL, "shuffle": False, "schedule": "constant"}
-KINDS = (*({"momentum_kind": kind} for kind in ("none", "ema", "nesterov")), {"optimizer": "adam"}, {"optimizer": "adagrad"})
+KINDS: tuple[dict[str, Any], ...] = (
+    *({"momentum_kind": kind} for kind in ("none", "ema", "nesterov")),
+    {"optimizer": "adam"},
+    {"optimizer": "adagrad"},
+    {"velocity_has_rate": True, "l1": 0.01},
+    {"clip_norm": 0.5, "optimizer": "rmsprop"},
+    {"ema": 0.9},
+    {"ema": 0.95, "optimizer": "adamw", "l1": 1e-3},
+)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: next(iter(kind.values())))
-def test_a_training_goes_on_with_the_state_of_another(backend: str, kind: dict[str, str]) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_training_goes_on_with_the_state_of_another(backend: str, kind: dict[str, Any]) -> None:
     """In the order of the file and at a constant rate, two trainings of it are one that is longer."""
     options: dict[str, Any] = {**STEADY, "backend": backend, **kind}
     whole = fastfc.train((X, Y), **{**options, "epochs": 3})
@@ -87,6 +95,23 @@ def test_an_average_counts_the_steps_of_the_state(backend: str) -> None:
     )
     moved = [np.abs(w - first.model.weights[0]).max() for w in (late, early)]
     assert 0 < 10 * moved[0] < moved[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_state_with_an_average_has_the_parameters_that_it_is_of(backend: str) -> None:
+    options: dict[str, Any] = {**STEADY, "backend": backend}
+    plain, averaged = (fastfc.train((X, Y), ema=ema, **options) for ema in (None, 0.9))
+    state = averaged.state
+    assert list(state) == ["velocity", "average", "weights", "biases", "steps"] and list(plain.state) == ["velocity", "steps"]
+    for name, arrays in (("weights", plain.model.weights), ("biases", plain.model.biases)):
+        assert all(np.array_equal(a, b) for a, b in zip(state[name], arrays, strict=True))
+    shown = [*averaged.model.weights, *averaged.model.biases]
+    assert all(np.array_equal(a, b) for a, b in zip(state["average"], shown, strict=True))
+    with pytest.raises(InvalidArgument, match=r"^state: given velocity, average, weights, biases, steps, expected velocity, steps, as"):
+        fastfc.train((X, Y), network=averaged.model, state=state, **options)
+    del state["weights"]
+    with pytest.raises(InvalidArgument, match=r"^state: given velocity, average, biases, steps, expected velocity, average, weig"):
+        fastfc.train((X, Y), network=averaged.model, state=state, ema=0.9, **options)
 
 
 def test_the_steps_of_an_interrupted_training_are_those_it_has_made() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from itertools import pairwise, product
 from math import log
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastfc.network import Network
-from tests.trainers import COMPUTATIONS, Training
+from tests.trainers import Training
 
 LN2, LN3, LN4 = log(2), log(3), log(4)
 NONE = {"momentum_kind": "none", "weight_decay": 0.0}

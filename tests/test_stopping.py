@@ -295,6 +295,16 @@ def test_each_training_counts_for_itself() -> None:
     assert found == [alone] * 3
 
 
+def test_progress_is_a_callback_like_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines of `progress=True`, once."""
+    options, bar, shown = {**SMALL, "backend": "numpy"}, fastfc.ProgressBar(), []
+    for how in ({"progress": True}, {"callbacks": [bar]}, {"callbacks": [bar], "progress": True}):
+        fastfc.train((X, Y), validation=0.2, **how, **options)
+        shown.append([line.rpartition("  ")[0] for line in capsys.readouterr().out.splitlines()])  # without seconds
+    assert all(lines == shown[0] for lines in shown)
+    assert len(shown[0]) == 2 and all("validation loss" in line and "accuracy" in line for line in shown[0])
+
+
 BAD: list[tuple[dict[str, Any], type[FastFCError], str]] = [
     ({"early_stopping": 0}, InvalidArgument, "early_stopping: given 0, expected a whole number >= 1"),
     ({"early_stopping": 1.5}, InvalidType, "early_stopping: given 1.5, expected a number of epochs, or an EarlyStop"),

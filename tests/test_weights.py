@@ -9,7 +9,8 @@ import pytest
 
 import fastfc
 from fastfc.errors import FastFCError
-from tests.small import BACKENDS, blobs
+from fastfc.training.evaluation import split
+from tests.small import BACKENDS, blobs, digest
 from tests.trainers import COMPUTATIONS, Training, assert_same
 
 X, Y = blobs(24, features=6)
@@ -61,6 +62,57 @@ def test_weights_of_classes_are_those_of_their_samples(backend: str) -> None:
         fastfc.train((X, y), sample_weight=COUNTS * np.where(y == 1, 3, 1), **settings),
     )
     assert_same(one.model.weights, other.model.weights, 1e-12)
+
+
+MANY, LABELS = blobs(120, features=6)
+LABELS = np.where(np.random.default_rng(1).random(120) < 0.3, (LABELS + 1) % 3, LABELS)
+EACH = np.random.default_rng(2).integers(0, 4, 120).astype(float)
+SHARE: dict[str, Any] = {**WHOLE, "batch_size": 16}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("loss", ["softmax_ce", "mse"])
+def test_a_share_for_validation_carries_its_weights(loss: str, backend: str) -> None:
+    """Those of the samples, and not those of the classes, which are a matter of training; the test data have none."""
+    regression, options = loss == "mse", {**SHARE, "loss": loss, "lr": 0.01, "backend": backend}
+    y = MANY[:, 0] if regression else LABELS
+    more = {} if regression else {"class_weight": {0: 5.0}}
+    result = fastfc.train((MANY, y), (MANY, y), validation=0.25, sample_weight=EACH, **more, **options)
+    _, held = split(0.25, None if regression else y, 120, seed=0)
+    last, model = result.history[-1], result.model
+    score = last.validation_r2 if regression else last.validation_accuracy
+    assert (last.validation_loss, score) == pytest.approx(model.loss_and_accuracy(MANY[held], y[held], EACH[held]), rel=1e-12)
+    assert last.validation_loss != pytest.approx(model.loss_and_accuracy(MANY[held], y[held])[0])
+    assert last.test_loss == pytest.approx(model.loss_and_accuracy(MANY, y)[0])
+    of_training = np.setdiff1d(np.arange(120), held)
+    apart = fastfc.train(
+        (MANY[of_training], y[of_training]),
+        validation=(MANY[held], y[held], EACH[held]), sample_weight=EACH[of_training], **more, **options,
+    )  # fmt: skip
+    assert_same(model.weights, apart.model.weights, 1e-12)
+    assert [r.validation_loss for r in result.history] == pytest.approx([r.validation_loss for r in apart.history], rel=1e-12)
+
+
+def test_a_dataset_may_bring_its_weights() -> None:
+    given = fastfc.Dataset(X, Y, sample_weight=COUNTS)
+    models = [
+        fastfc.train(given, backend="numpy", **WHOLE).model,
+        fastfc.train((X, Y), sample_weight=COUNTS, backend="numpy", **WHOLE).model,
+        fastfc.train(given, sample_weight=np.ones(24), backend="numpy", **WHOLE).model,
+        fastfc.train((X, Y), backend="numpy", **WHOLE).model,
+    ]
+    assert digest(models[0]) == digest(models[1]) and digest(models[2]) == digest(models[3]) != digest(models[0])
+
+
+def test_weights_that_are_all_0_on_one_side_of_a_split_are_refused() -> None:
+    rows, held = split(0.25, Y, 24, seed=0)
+    for zeros, what in ((rows, "sample_weight"), (held, "sample_weight of validation")):
+        weights = np.ones(24)
+        weights[zeros] = 0
+        with pytest.raises(FastFCError, match=f"^{what}: given weights that are all 0, expected some that are not$"):
+            fastfc.train((X, Y), validation=0.25, sample_weight=weights, backend="numpy", **WHOLE)
+    with pytest.raises(FastFCError, match=r"^sample_weight: given weights that are all 0"):
+        fastfc.train((X, Y), sample_weight=(Y == 0) * 1.0, class_weight={0: 0.0}, backend="numpy", **WHOLE)
 
 
 BAD = {

@@ -124,7 +124,7 @@ def _print_prediction(name: str, model: Network, pixels: Any) -> None:
     """pixels: (height * width,) uint8"""
     row = pixels.reshape(1, -1)
     if model.regression:
-        print(f"{name}: {' '.join(f'{value:.6g}' for value in model.outputs(row)[0])}")
+        print(f"{name}: {' '.join(f'{value:.6g}' for value in model.predict(row).ravel())}")
         return
     print(f"{name}: {model.predict(row)[0]}")
     shares = [f"{i}: {100 * p:.1f} %" for i, p in enumerate(model.predict_proba(row)[0])]

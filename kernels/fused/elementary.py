@@ -511,7 +511,14 @@ def _form(x, kind):
     """That of a number and a name, or of their types."""
     if isinstance(kind, str):
         return form(kind, SINGLE if x.itemsize == 4 else DOUBLE)
-    return form(kind.literal_value, SINGLE if x == types.float32 else DOUBLE)
+    return form(name_of(kind), SINGLE if x == types.float32 else DOUBLE)
+
+
+def name_of(kind: Any) -> str:
+    """That of a literal, or of a choice that is compiled in, from its type; "" where it is neither."""
+    if isinstance(kind, types.StringLiteral):
+        return kind.literal_value
+    return kind.instance_class.__name__ if isinstance(kind, types.BaseNamedTuple) else ""
 
 
 def value(x, kind):
@@ -536,28 +543,28 @@ def chain(a, delta, kind):
 
 @overload(value, jit_options=ALWAYS_INLINE, prefer_literal=True)
 def _value(x, kind):
-    if isinstance(kind, types.StringLiteral):
+    if name_of(kind):
         function = _form(x, kind).value
         return lambda x, kind: function(x)
 
 
 @overload(value_and_slope, jit_options=ALWAYS_INLINE, prefer_literal=True)
 def _value_and_slope(x, kind):
-    if isinstance(kind, types.StringLiteral):
+    if name_of(kind):
         function = _form(x, kind).both
         return lambda x, kind: function(x)
 
 
 @overload(slope_of, jit_options=ALWAYS_INLINE, prefer_literal=True)
 def _slope_of(a, kind):
-    if isinstance(kind, types.StringLiteral):
+    if name_of(kind):
         function = _form(a, kind).slope_of
         return lambda a, kind: function(a)
 
 
 @overload(chain, jit_options=ALWAYS_INLINE, prefer_literal=True)
 def _chain(a, delta, kind):
-    if isinstance(kind, types.StringLiteral):
+    if name_of(kind):
         function = _form(a, kind).chain
         return lambda a, delta, kind: function(a, delta)
 

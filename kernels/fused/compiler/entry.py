@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import time
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from fastfc.machine.terminal import announce
 PACKAGE = "fastfc.kernels.fused"
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # lets go of the GIL while it runs
 
+spent = 0.0  # seconds of this process in compiling and loading
 _addresses: dict[str, int] = {}  # by symbol
 _compiled: list[str] = []  # names of what this process has compiled, and not found
 
@@ -42,7 +44,11 @@ class Entry:
         """The same, of arguments with this key."""
         symbol = objects.symbol_of(self.name, key)
         if symbol not in _addresses:
-            _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
+            start = time.perf_counter()
+            try:
+                _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
+            finally:
+                _spend(time.perf_counter() - start)
         return _addresses[symbol]
 
     def bind(self, *arguments: Any) -> Call:
@@ -77,6 +83,11 @@ class Call:
         pack(value, slots)
         self.table[len(self.table) - len(slots) :] = slots
         self.arguments = (*self.arguments[:-1], value)
+
+
+def _spend(seconds: float) -> None:
+    global spent
+    spent += seconds
 
 
 @while_compiling
