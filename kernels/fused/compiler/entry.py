@@ -5,12 +5,14 @@ A kernel that was compiled before is loaded without Numba, and without importing
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib
-import time
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,18 @@ FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # lets go of the GIL while i
 spent = 0.0  # seconds of this process in compiling and loading
 _addresses: dict[str, int] = {}  # by symbol
 _compiled: list[str] = []  # names of what this process has compiled, and not found
+_listed: ContextVar[dict[tuple[str, str], None] | None] = ContextVar("_listed", default=None)
+
+
+@contextlib.contextmanager
+def listing() -> Iterator[dict[tuple[str, str], None]]:
+    """The kernels (name, key) that are asked for meanwhile. None is loaded or compiled, and a call of one does nothing."""
+    listed: dict[tuple[str, str], None] = {}
+    token = _listed.set(listed)
+    try:
+        yield listed
+    finally:
+        _listed.reset(token)
 
 
 class Entry:
@@ -42,6 +56,10 @@ class Entry:
 
     def address_of(self, key: str) -> int:
         """The same, of arguments with this key."""
+        listed = _listed.get()
+        if listed is not None:
+            listed[self.name, key] = None
+            return 1
         symbol = objects.symbol_of(self.name, key)
         if symbol not in _addresses:
             start = time.perf_counter()
@@ -61,6 +79,9 @@ class Entry:
 
     def function(self, key: str) -> Callable[[int], None]:
         """The compiled form for a key, called with the address of its table."""
+        if _listed.get() is not None:
+            self.address_of(key)
+            return lambda table: None
         if key not in self.functions:
             self.functions[key] = FUNCTION(self.address_of(key))
         return self.functions[key]
@@ -96,11 +117,15 @@ def _compile(name: str, key: str) -> int:
     if symbol in _addresses:  # by another thread, meanwhile
         return _addresses[symbol]
     _say_once()
-    module, _, function = name.rpartition(".")
-    kernel = getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
-    _addresses[symbol] = kernel.compile(symbol, key)
+    _addresses[symbol] = kernel_of(name).compile(symbol, key)
     _compiled.append(name)
     return _addresses[symbol]
+
+
+def kernel_of(name: str) -> Any:
+    """The kernel itself, from the module that defines it."""
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
 
 
 @functools.cache

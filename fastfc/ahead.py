@@ -1,0 +1,101 @@
+"""Kernels made ahead of their use: for `fastfc warmup`, and for wheels that bring them along.
+
+Which there are is found by trainings and predictions that ask for kernels and get none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastfc.backend import load_backend
+from fastfc.kernels.fused.compiler.entry import Entry, listing
+from fastfc.kernels.plan import ACTIVATIONS, LOSSES
+from fastfc.settings import DTYPES
+from fastfc.train import train
+
+Kernel = tuple[str, str]  # name, and key of its arguments
+Training = tuple[Any, dict[str, Any]]  # (X, y), and settings
+FROM_LABELS = ("softmax_ce", "sigmoid_bce")
+SAMPLES, FEATURES = 6, 32
+SMALL: dict[str, Any] = {"hidden": (4,), "epochs": 1, "batch_size": 3, "threads": 1}
+
+
+def usual() -> list[Kernel]:
+    """Kernels of the default training, on images and on other numbers, and of predictions."""
+    return _asked_for((data, {"dtype": dtype}) for dtype in DTYPES for data in (_images(), _numbers()))
+
+
+def everything() -> list[Kernel]:
+    """Kernels of all trainings that there can be."""
+    return _asked_for((data, {"dtype": dtype, **settings}) for dtype in DTYPES for data, settings in _trainings())
+
+
+def make(kernels: list[Kernel], report: Callable[[Kernel], object] = lambda kernel: None) -> None:
+    """Compile those that are not kept, each of which is then reported; or is reported as soon as it is found."""
+    for name, key in kernels:
+        Entry(name).address_of(key)
+        report((name, key))
+
+
+def _asked_for(trainings: Iterator[Training] | Any) -> list[Kernel]:
+    trainer_class, predictor_class = load_backend("numba")
+    with listing() as listed:
+        for (X, y), settings in trainings:
+            model = train((X, y), **{**SMALL, **settings}).model
+            predictor = predictor_class(model.plan(), list(model.weights), list(model.biases), 1)
+            for dtype in (np.uint8, model.dtype):
+                rows = np.zeros((2, FEATURES), dtype)
+                predictor.outputs(rows)
+                predictor.label(rows[:1])
+    return list(listed)
+
+
+def _images() -> tuple[np.ndarray, np.ndarray]:
+    X = np.zeros((SAMPLES, 4, FEATURES // 4), np.uint8)
+    X[:, 0] = 1
+    return X, np.arange(SAMPLES) % 2
+
+
+def _numbers() -> tuple[np.ndarray, np.ndarray]:
+    return np.sin(np.arange(SAMPLES * FEATURES)).reshape(SAMPLES, FEATURES), np.arange(SAMPLES) % 2  # no levels of 8 bits
+
+
+def _trainings() -> Iterator[Training]:
+    """Each kind of rule, of data and of layer once: kernels of one do not depend on the others."""
+    (images, labels), (numbers, _) = _images(), _numbers()
+    for X in (images, numbers):
+        for rule in _rules():
+            yield (X, labels), {"input_kernel": "sparse", **rule}
+        for more in (
+            {"input_kernel": "dense"}, {"input_dropout": 0.5}, {"clip_norm": 1.0}, {"clip_norm": 1.0, "input_kernel": "dense"},
+        ):  # fmt: skip
+            yield (X, labels), more
+        online = {"batch_size": 1, "momentum_kind": "none", "weight_decay": 0.0}
+        yield (X, labels), {"input_kernel": "sparse", **online}
+        for csr in _csr(X.reshape(SAMPLES, -1)):
+            yield (csr, labels), {}
+    yield (images, labels), {"augment": 1}
+    yield (images, labels), {"optimizer": "lbfgs", "batch_size": None}
+    for activation in ACTIVATIONS:
+        for dropout in (0.0, 0.5):
+            yield (numbers, labels), {"activation": activation, "dropout": dropout}
+    for loss in LOSSES:
+        yield (numbers, labels if loss in FROM_LABELS else labels.astype(np.float64)), {"loss": loss}
+
+
+def _rules() -> Iterator[dict[str, Any]]:
+    for kind in ({"momentum_kind": "none"}, {}, {"optimizer": "adam"}, {"optimizer": "rmsprop"}):
+        for l1 in (0.0, 0.1):
+            for ema in (None, 0.9):
+                yield {**kind, "l1": l1, "ema": ema}
+
+
+def _csr(X: np.ndarray) -> list[Any]:
+    try:
+        from scipy.sparse import csr_array
+    except ImportError:  # then nobody has any
+        return []
+    return [csr_array(X)]
