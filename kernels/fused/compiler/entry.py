@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import time
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
