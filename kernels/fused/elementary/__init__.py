@@ -17,8 +17,8 @@ eps, absolute, since several of them cross 0. Both widths, with FMA and without:
     mish                             4        2
     exp, log1p                       2
 
-Values below the normal numbers are 2 of the smallest subnormal number off at most. NaN stays NaN (the slope of relu and
-leaky_relu, and that of identity, is that of a number), infinities give the limits, -0.0 gives -0.0 where f(0) = 0.
+A value below the normal numbers is off by 2 of the smallest subnormal numbers at most. NaN stays NaN, but slopes of relu,
+leaky_relu and identity are numbers; infinities give the limits; -0.0 gives -0.0 where f(0) = 0.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ from fastfc.kernels.fused.elementary import double, single
 from fastfc.kernels.fused.elementary.forms import FORMS, Form
 
 ALWAYS_INLINE: dict[str, Any] = {**HELPER, **OPTIONS, "forceinline": True}
-
-
 COMPILED: dict[str, Any] = {"jit_options": ALWAYS_INLINE, "prefer_literal": True}
 
 
