@@ -112,7 +112,10 @@ def late():
 
 
 # Whose arguments are keywords that a user chooses among.
-PUBLIC = {"train.train", "network.Network.__init__", "reports.reproduce.reproduce"}
+PUBLIC = {
+    "train.train", "network.Network.__init__", "reports.reproduce.reproduce",
+    "estimators.classifier.MLPClassifier.__init__", "estimators.regressor.MLPRegressor.__init__",
+}  # fmt: skip
 MOST_ARGUMENTS = 8
 
 

@@ -59,6 +59,8 @@ class Trainer:
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
         """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update."""
         for s in range(start, stop):
+            if len(epoch.penalties):
+                epoch.penalties[s] = sum(np.square(w, dtype=np.float64).sum() for w in self.weights)
             if self.plan.clip_norm is not None:
                 self._clip(self.gradient(epoch, s), self.plan.clip_norm)
                 self.apply(epoch, s)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import time
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +76,10 @@ class Call:
 
     def __call__(self) -> None:
         self.function(self.place)
+
+    def change_end(self, *numbers: int) -> None:
+        """Other whole numbers in the last slots."""
+        self.table[-len(numbers) :] = numbers
 
     def change_last(self, value: Any) -> None:
         """Another value, of the same key, in the place of the last argument."""

@@ -64,6 +64,11 @@ class Kernel(Entry):
         functools.update_wrapper(self, function)
         self.py_func, self.helper = function, inline(function)
 
+    def __call__(self, *arguments: Any) -> None:
+        defaults = self.py_func.__defaults__ or ()
+        left = self.py_func.__code__.co_argcount - len(arguments)
+        super().__call__(*arguments, *defaults[len(defaults) - left :])
+
     def compile(self, symbol: str, key: str) -> int:
         """The address of its compiled form for the arguments of a key, which is kept for the next process."""
         if PLAIN:
