@@ -15,7 +15,8 @@ import pytest
 
 import fastfc
 from fastfc import Network
-from fastfc.kernels.fused.predict import BLOCK, choose_sort_features
+from fastfc.kernels.fused.predict import BLOCK
+from fastfc.kernels.fused.predictor import choose_sort_features
 from fastfc.machine.threads import available_threads
 from tests.promises import HANGS, Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python

@@ -15,10 +15,11 @@ import numba
 import numpy as np
 import pytest
 
-from fastfc.kernels.fused import dense, team
+from fastfc.kernels.fused import cpu, dense, team
+from fastfc.kernels.fused.arena import aligned
 from fastfc.kernels.fused.compiler.jit import OPTIONS
-from fastfc.kernels.fused.llvm import packing, vectors, views
-from fastfc.kernels.optimizers import Momentum
+from fastfc.kernels.fused.cpu import lanes
+from fastfc.kernels.fused.llvm import packing, rows
 from tests import uncompiled
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,11 @@ def list_columns(x, columns, index):  # type: ignore[no-untyped-def]
 
 
 @compile_alone
+def sum_of_squares(row):  # type: ignore[no-untyped-def]
+    return rows.sum_of_squares(row)
+
+
+@compile_alone
 def multiply(A, transposed, B, origin, bias, out):  # type: ignore[no-untyped-def]
     dense.multiply(A, transposed, B, origin, bias, out)
 
@@ -68,15 +74,15 @@ def transpose(weights, start, stop, out):  # type: ignore[no-untyped-def]
 @dtypes
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str, transposed: int) -> None:
-    rng, lanes = np.random.default_rng(0), vectors.lanes(dtype)
+    rng, wide = np.random.default_rng(0), lanes(dtype)
     depths = (1, dense.DEPTH - 1, dense.DEPTH, dense.DEPTH + 1, 2 * dense.DEPTH + 7)
     shapes = [
         (m, v, depths[(m + v) % 5]) for m in range(1, 2 * dense.HEIGHT + 3) for v in range(1, 2 * dense.WIDTH + 2)
     ]
     for m, width, k in [*shapes, (3, 2, 0)]:
-        A, B, out = (whole_numbers(rng, *shape) for shape in ((m, k), (k, width * lanes), (m, width * lanes)))
+        A, B, out = (whole_numbers(rng, *shape) for shape in ((m, k), (k, width * wide), (m, width * wide)))
         given = np.ascontiguousarray(A.T if transposed else A, dtype)
-        bias = whole_numbers(rng, 1, width * lanes)
+        bias = whole_numbers(rng, 1, width * wide)
         for origin, first in ((dense.ZEROS, 0), (dense.BIAS, bias), (dense.OUT, out)):
             ours = out.astype(dtype)
             multiply(given, np.int64(transposed), B.astype(dtype), origin, bias.astype(dtype), ours)
@@ -85,9 +91,9 @@ def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str,
 
 @dtypes
 def test_a_matrix_is_transposed_in_blocks(dtype: str) -> None:
-    rng, lanes = np.random.default_rng(0), vectors.lanes(dtype)
-    for rows, columns in ((1, 1), (lanes, lanes), (lanes + 1, 3 * lanes - 1), (37, 50)):
-        room = [-(-n // lanes) * lanes for n in (rows, columns)]
+    rng, wide = np.random.default_rng(0), lanes(dtype)
+    for rows, columns in ((1, 1), (wide, wide), (wide + 1, 3 * wide - 1), (37, 50)):
+        room = [-(-n // wide) * wide for n in (rows, columns)]
         x, out = np.zeros(room, dtype), np.full(room[::-1], np.nan, dtype)
         x[:rows, :columns] = rng.standard_normal((rows, columns))
         transpose(x, 0, rows, out)
@@ -114,8 +120,8 @@ def test_instructions_that_pack_do_what_their_twins_do(share: float, dtype: str)
     rng, room, n = np.random.default_rng(0), 200, 4
     scale = np.array([0.25], dtype)
     index, packed = np.zeros(room, np.int32), np.zeros((n, room), dtype)
-    for columns in (vectors.lanes(dtype), vectors.lanes(dtype) + 1, 61, 100):
-        x = np.zeros((n, columns + vectors.lanes(dtype)), dtype)
+    for columns in (lanes(dtype), lanes(dtype) + 1, 61, 100):
+        x = np.zeros((n, columns + lanes(dtype)), dtype)
         x[:, :columns] = rng.standard_normal((n, columns)) * (rng.random((n, columns)) < share)
         same(list_columns, uncompiled.list_columns, x, columns, index)
     words = (rng.integers(1, 1 << 32, (5, 2 * packing.WORDS)) * (rng.random((5, 2 * packing.WORDS)) < share)).astype(
@@ -135,6 +141,14 @@ def test_words_are_transposed_as_numpy_transposes_them() -> None:
     same(transpose_words, uncompiled.transpose_words, codes, n, 3, np.zeros((n, 3 * n), np.uint32))
 
 
+@compiled
+@dtypes
+def test_squares_of_whole_numbers_add_up_exactly(dtype: str) -> None:
+    for n in (lanes(dtype), 2 * lanes(dtype), 30 * lanes(dtype)):
+        row = whole_numbers(np.random.default_rng(n), 1, n)
+        assert sum_of_squares(row.astype(dtype)) == (row**2).sum()
+
+
 # Division of work
 @pytest.mark.parametrize("unit", [1, 8, 64])
 def test_shares_cover_all_items_once_and_are_cut_at_multiples(unit: int) -> None:
@@ -150,7 +164,7 @@ def test_shares_cover_all_items_once_and_are_cut_at_multiples(unit: int) -> None
 @pytest.mark.parametrize("count", [1, 1000, (1 << 21) // 8])
 def test_memory_begins_on_a_cache_line_or_on_a_large_page(count: int) -> None:
     for dtype in ("uint8", "float32", "float64"):
-        memory = views.aligned(count, dtype)
+        memory = aligned(count, dtype)
         assert (memory.shape, memory.dtype, memory.flags.c_contiguous) == ((count,), dtype, True)
         assert memory.ctypes.data % (1 << 21 if memory.nbytes >= 1 << 21 else 64) == 0
         assert not memory.any()
@@ -162,7 +176,7 @@ OTHER = {
     "x86-64": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""},
     "uncompiled": {"NUMBA_DISABLE_JIT": "1", "PYTEST_PLUGINS": "tests.uncompiled"},
 }
-X86 = vectors.llvm.get_default_triple().startswith(("x86_64", "amd64"))
+X86 = cpu.TRIPLE.startswith(("x86_64", "amd64"))
 BUILDS = [
     pytest.param(name, marks=pytest.mark.skipif(name != "uncompiled" and not X86, reason="a CPU of another family"))
     for name in OTHER
@@ -228,11 +242,11 @@ def test_the_whole_ladder_passes_as_built_for(build: str) -> None:
 @compiled
 def test_no_address_is_made_of_an_integer() -> None:
     """LLVM may lose what a pointer points into on the way through an integer."""
-    a = np.ones((vectors.lanes("float32"),) * 2, "float32")
-    update = numba.njit(**OPTIONS)(dense.update.py_func)
-    rule = Momentum(*np.zeros(len(Momentum._fields), "float32"))
-    update(a, a, a[:1], a.copy(), a[None].copy(), rule)
-    (code,) = update.inspect_llvm().values()
+    from fastfc.kernels.fused.compiler.types_of import types_of
+
+    arguments = types_of("(f4:2A,f4:2C,f4:2C,f4:2C,f4:3A,Rule(f4:1C,=Momentum))")
+    dense.update.helper.compile(numba.types.void(*arguments))
+    code = dense.update.helper.overloads[arguments].library.get_llvm_str()
     (tile,) = re.findall(r"^define [^\n]*@fastfc_tile_float_Momentum.*?^}", code, re.MULTILINE | re.DOTALL)
     assert "getelementptr" in tile and "inttoptr" not in tile and "ptrtoint" not in tile
 
@@ -251,14 +265,14 @@ def test_vectors_are_those_of_the_cpu_that_is_built_for(cpu: str, width: int, pr
     code = """
 import numba
 import numpy as np
-from fastfc.kernels.fused import dense, team
-from fastfc.kernels.fused.llvm import vectors
+from fastfc.kernels.fused import dense
 from fastfc.kernels.fused.compiler.jit import OPTIONS
-a = np.ones((vectors.lanes("float32"),) * 2, "float32")
+from fastfc.kernels.fused.cpu import VECTOR_BYTES, lanes
+a = np.ones((lanes("float32"),) * 2, "float32")
 forward = numba.njit(**OPTIONS)(dense.forward.py_func)
-types = [numba.typeof(x) for x in (a, a, a[:1], 0, a)]
+types = [numba.typeof(x) for x in (a, a, a[:1], a)]
 forward.compile(tuple(types))  # not run: this CPU may have no such instructions
-print(vectors.VECTOR_BYTES, *forward.inspect_asm().values())
+print(VECTOR_BYTES, *forward.inspect_asm().values())
 """
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

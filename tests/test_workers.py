@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,16 +45,15 @@ def raised_by(function: Callable[[], object]) -> BaseException:
 @pytest.mark.parametrize("failing", range(THREADS))
 def test_an_error_in_any_worker_reaches_the_caller(failing: int) -> None:
     one = training()
-    kernel = one.trainer.kernel
+    call = one.trainer.calls["epoch.run"][failing]
+    kernel = call.function
 
-    def broken(team: Any, *arguments: Any) -> None:
-        if team.thread == failing:
-            raise MemoryError("no more")
-        kernel(team, *arguments)
+    def broken(table: int) -> None:
+        raise MemoryError("no more")
 
-    one.trainer.kernel = broken
+    call.function = broken
     assert isinstance(raised_by(lambda: one.run(0.1)), MemoryError)
-    one.trainer.kernel = kernel
+    call.function = kernel
     one.run(0.1)
     one.trainer.close()
     assert np.isfinite(one.losses).all()

@@ -1,33 +1,111 @@
 """What the vector instructions and views of the fused kernels do, in NumPy: as their oracle, and to run without a compiler.
 
 Only a compiler can make them. Where Numba does not compile, these stand in, and all other lines of the kernels run as
-Python: NUMBA_DISABLE_JIT=1 python -m pytest -p tests.uncompiled tests/test_kernels.py
+Python; an address of a kernel is the number of its function: NUMBA_DISABLE_JIT=1 python -m pytest -p tests.uncompiled tests/test_kernels.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba.extending
 import numpy as np
 
-from fastfc.kernels.optimizers import STATES, Rule
+from fastfc.kernels.fused import records
+from fastfc.kernels.fused.compiler import entry
+from fastfc.kernels.fused.compiler.signature import key_of, split
+from fastfc.kernels.fused.cpu import lanes
+from fastfc.kernels.optimizers import KINDS, STATES, STAYS, Rule
 from fastfc.kernels.plan import GROUP
 from fastfc.kernels.reference.optimizers import step
 
+# Kernels by address
 
-def lanes(dtype: Any) -> int:
-    from fastfc.kernels.fused.llvm import vectors
 
-    return vectors.lanes(dtype)
+class Call:
+    """As `entry.Call`, of a function."""
+
+    def __init__(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __call__(self) -> None:
+        self.function(*self.arguments)
+
+    def change_last(self, value: Any) -> None:
+        self.arguments = (*self.arguments[:-1], value)
+
+
+ADDRESSES: list[tuple[Callable[..., None], str]] = []  # a function and the key of its arguments; numbered from 1
+
+
+def function_of(name: str) -> Callable[..., None]:
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"{entry.PACKAGE}.{module}"), function)
+
+
+def bind(kernel: entry.Entry, *arguments: Any) -> Call:
+    return Call(function_of(kernel.name), arguments)
+
+
+def address_of(kernel: entry.Entry, key: str) -> int:
+    ADDRESSES.append((function_of(kernel.name), key))
+    return len(ADDRESSES)
+
+
+def call(address: int, arguments: tuple[Any, ...]) -> None:
+    """With what the key says is compiled in. The arguments have to be of just the types that it says: nothing converts them."""
+    function, key = ADDRESSES[address - 1]
+    values = slots(arguments)
+    function(*(built(part, values) for part in split(key)))
+    assert next(values, None) is None, f"{key}: more arguments than that"
+
+
+def slots(value: Any) -> Iterator[Any]:
+    """What takes slots of a table, in its order."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from slots(item)
+    elif value is not None and not isinstance(value, (str, type)):
+        yield value
+
+
+def built(key: str, values: Iterator[Any]) -> Any:
+    """The argument of that key, of the next of the values."""
+    if key.endswith(")"):
+        name, items = key[: key.index("(")], [built(part, values) for part in split(key)]
+        return getattr(records, name)(*items) if name else tuple(items)
+    if key.startswith("="):
+        return KINDS.get(key[1:], key[1:])
+    value = next(values)
+    given = key_of(value)[1:-1]
+    assert given in (key, key.replace("A", "C")), f"a kernel that takes {key} is called with {given}"
+    return value
+
+
+# Views
+
+
+class _At:
+    """What begins `offset` numbers behind the beginning of `memory`, which is kept alive."""
+
+    def __init__(self, memory: np.ndarray, offset: int, shape: tuple[int, int]) -> None:
+        interface = memory.__array_interface__
+        address = interface["data"][0] + int(offset) * memory.itemsize
+        self.memory = memory
+        self.__array_interface__ = {
+            "data": (address, False), "shape": tuple(map(int, shape)), "typestr": interface["typestr"], "version": 3
+        }  # fmt: skip
 
 
 def view(memory: np.ndarray, offset: int, rows: int, columns: int) -> np.ndarray:
-    """One that reaches beyond the memory, and is not to be used, has no rows."""
-    if offset + rows * columns > memory.size:
-        rows = 0
-    return memory[offset : offset + rows * columns].reshape(rows, columns)
+    return np.asarray(_At(memory, offset, (rows, columns)))
+
+
+def as_dtype(stored: np.ndarray, dtype: str) -> np.ndarray:
+    return stored.view(dtype)
 
 
 def flat(matrix: np.ndarray) -> np.ndarray:
@@ -44,17 +122,17 @@ def view_states(matrix: np.ndarray, distance: int, states: int) -> np.ndarray:
     return first[1:]
 
 
-def rule_of(schedule, step, layer, which):  # type: ignore[no-untyped-def]
-    return schedule.rules[step] * schedule.factors[layer, which]
+def as_rule(rule: Rule) -> Any:
+    return rule.kind(*rule.numbers[: len(rule.kind._fields)])
 
 
-def load_state(state, i, rule):  # type: ignore[no-untyped-def]
-    return tuple(array.flat[i] for array in state)
+def stays(numbers: Any) -> bool:
+    names = STAYS[type(numbers)]
+    return names is not None and all(getattr(numbers, name) == 0 for name in names)
 
 
-def store_state(state, i, new, rule):  # type: ignore[no-untyped-def]
-    for array, number in zip(state, new, strict=True):
-        array.flat[i] = number
+def move(parameters, state, gradient, numbers):  # type: ignore[no-untyped-def]
+    step(parameters, state, gradient, Rule(numbers, type(numbers)))
 
 
 def dense_tile(A, i, transposed, start, stop, B, origin, bias, out, column, rows, vectors):  # type: ignore[no-untyped-def]
@@ -131,6 +209,15 @@ def step_and_below(weights, count, x, delta, length, out):  # type: ignore[no-un
     weights[:count] -= length[0] * x[:1, :count].T * delta[0]
 
 
+def drop_vectors(row: np.ndarray, low: int, high: int, threshold: int, kept: float) -> int:
+    """None in vectors: all are left to the loop behind it."""
+    return 0
+
+
+def sum_of_squares(row: np.ndarray) -> float:
+    return float((row.astype(np.float64) ** 2).sum())
+
+
 def _arrive(counter: np.ndarray) -> None:
     counter[0] += 1
 
@@ -146,6 +233,7 @@ def pytest_configure() -> None:
         return globals().get(function.__name__, function)
 
     numba.extending.intrinsic = stand_in
+    entry.Entry.bind, entry.Entry.address_of = bind, address_of  # type: ignore[method-assign, assignment]
     from fastfc.kernels.fused import team
 
-    team.share.py_func = team.share
+    team.YIELD = lambda: time.sleep(0)
