@@ -55,9 +55,9 @@ def activations_of(given: str | Sequence[str], hidden: int) -> tuple[str, ...]:
 def finish(z: np.ndarray, out_activation: str) -> np.ndarray:
     """z (n, outputs) becomes what the output activation makes of it, in place."""
     if out_activation == "softmax":
-        z -= z.max(axis=1, keepdims=True)
+        z -= np.maximum.reduce(z, axis=1, keepdims=True)
         np.exp(z, out=z)
-        z /= z.sum(axis=1, keepdims=True)
+        z /= np.add.reduce(z, axis=1, keepdims=True)
     elif out_activation == "logistic":
         expit(z, out=z)
     elif out_activation == "exp":
@@ -67,7 +67,7 @@ def finish(z: np.ndarray, out_activation: str) -> np.ndarray:
 
 def wider(one: np.dtype, other: np.dtype) -> np.dtype:
     """float32 or float64: in which numbers of these two are multiplied."""
-    both = np.result_type(one, other)
+    both = one if one == other else np.result_type(one, other)
     return both if both in FLOATS else FLOATS[both.itemsize > 4]
 
 
@@ -95,6 +95,7 @@ class Parameters:
     def __init__(self, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
         self.weights, self.biases = weights, biases
         self._given_away = False
+        self._dtype: np.dtype | None = None
         self._copies: list[np.ndarray] = []
         self._idle: dict[Any, deque[Any]] = {}
 
@@ -112,8 +113,10 @@ class Parameters:
 
     @property
     def dtype(self) -> np.dtype:
-        """float32, or float64 where any of them is neither."""
-        return FLOATS[any(p.dtype != np.float32 for p in chain(self.weights, self.biases))]
+        """float32, or float64 where any of them is not."""
+        if self._dtype is None or self._given_away:
+            self._dtype = FLOATS[any(p.dtype != np.float32 for p in chain(self.weights, self.biases))]
+        return self._dtype
 
     @property
     def layers(self) -> list[int]:
