@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from typing import Any
 
@@ -17,6 +18,12 @@ BACKENDS = {
 
 _importing = threading.RLock()
 hold_while_forking(_importing)  # Python's own lock of a module that another thread imports stays locked in a child
+
+
+def compile_seconds() -> float:
+    """How long this process has waited for kernels so far: for their compilation, or until they were loaded."""
+    entry = sys.modules.get("fastfc.kernels.fused.compiler.entry")
+    return entry.spent if entry else 0.0
 
 
 def load_backend(name: str) -> tuple[Any, Any]:

@@ -357,7 +357,8 @@ def r2_score(targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | Non
         residuals = np.subtract(targets, outputs, dtype=np.float64)
         deviations = targets - np.average(targets.astype(np.float64), axis=0, weights=weights)
         largest = np.abs(deviations).max(axis=0)  # whose square may be too large or too small for a float
-        ratio = (each * np.square(residuals / largest)).sum(axis=0) / (each * np.square(deviations / largest)).sum(axis=0)
+        left, whole = ((each * np.square(d / largest)).sum(axis=0) for d in (residuals, deviations))
+        ratio = left / whole
         constant = (targets == targets[0]).all(axis=0)
         scores = np.where(constant, (residuals == 0).all(axis=0), 1 - np.minimum(ratio, LARGEST_RATIO))
     return float(scores.mean())

@@ -296,7 +296,7 @@ class Settings:
             other = "optimizer 'adamw'" if self.optimizer == "adamw" else "grad_reduction 'sum'"
             raise invalid("decay_per_batch", True, f"False with {other}")
         if self.optimizer != "lbfgs" and self.tolerance != 1e-5:
-            raise invalid("tolerance", self.tolerance, f"1e-05 with optimizer {self.optimizer!r}, which has no use for it")
+            raise invalid("tolerance", self.tolerance, f"1e-05 with optimizer {self.optimizer!r}, which has none")
 
     def _check_lbfgs(self) -> None:
         """Raise for what is not as it is by default, and put in place of the defaults what a whole set and no rate are."""

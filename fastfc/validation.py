@@ -65,15 +65,13 @@ def check_inputs(
         _check_shape(X.shape, what, features)
         _check_csr(X, what)
         values = X.data if X.dtype == np.uint8 else _converted(X.data, dtype, what)
-        parts = [unlocked(part) for part in (values, X.indices, X.indptr)]
-        same = all(a is b for a, b in zip(parts, (X.data, X.indices, X.indptr), strict=True))
-        return X if same else type(X)(tuple(parts), shape=X.shape)
+        return X if values is X.data else type(X)((values, X.indices, X.indptr), shape=X.shape)
     array = as_array(X, what)
     _check_trained_on(array, what, trained_on)
     if array.ndim == 3 and array.size:
         array = array.reshape(len(array), -1)
     _check_shape(array.shape, what, features)
-    return unlocked(np.require(array, None, ["C", "E"]) if array.dtype == np.uint8 else _converted(array, dtype, what))
+    return np.require(array, None, ["C", "E"]) if array.dtype == np.uint8 else _converted(array, dtype, what)
 
 
 def _check_trained_on(X: Any, what: str, trained_on: str | None) -> None:
@@ -96,19 +94,6 @@ def _converted(array: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
     if array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize:
         check_finite(converted, f"{what} as {dtype.name}")
     return converted
-
-
-class _Unlocked:
-    """Says of the memory of `array` that it can be written."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
-
-
-def unlocked(array: np.ndarray) -> np.ndarray:
-    """`array` without its mark of being read-only, which would make compiled code compile anew. Nothing writes to it."""
-    return array if array.flags.writeable else np.asarray(_Unlocked(array))
 
 
 def _check_shape(shape: tuple[int, ...], what: str, features: int | None) -> None:
@@ -177,7 +162,7 @@ def check_targets(
         raise invalid(what, f"targets from {targets.min()} to {targets.max()}", f"0 to 1 with loss {loss!r}")
     if loss == "softmax_ce" and not np.allclose(targets.sum(axis=1), 1, atol=1e-4):
         raise invalid(what, "targets of a sample that do not add up to 1", "shares that do, with loss 'softmax_ce'")
-    return unlocked(targets), targets.shape[1]
+    return targets, targets.shape[1]
 
 
 def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, what: str) -> tuple[np.ndarray, int]:
@@ -195,7 +180,7 @@ def _labels(array: np.ndarray, outputs: int | None, loss: str, dtype: np.dtype, 
             raise invalid(what, f"label {high} in {len(array)} samples", expected)
     if high >= outputs:
         raise invalid(what, f"label {high}", f"labels from 0 to {outputs - 1}, with {outputs} outputs")
-    return unlocked(np.require(array, np.int64, ["C", "A", "E"])), outputs
+    return np.require(array, np.int64, ["C", "A", "E"]), outputs
 
 
 def check_parameter(given: Any, shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:

@@ -27,7 +27,7 @@ ACTIVATIONS = (
 FROM_OUTPUT = frozenset(("relu", "tanh", "sigmoid", "identity", "leaky_relu", "elu", "selu", "softplus"))
 
 LOSSES = ("softmax_ce", "sigmoid_bce", "mse", "mae", "huber", "poisson")
-FROM_LOGITS = frozenset(("softmax_ce", "sigmoid_bce", "poisson"))  # whose last layer has no activation but the loss's own
+FROM_LOGITS = frozenset(("softmax_ce", "sigmoid_bce", "poisson"))  # whose last layer has the loss's own activation
 REGRESSIONS = ("mse", "mae", "huber", "poisson")  # whose targets are numbers
 
 GROUP = 4  # samples, or neighbouring features, that the sparse first layer takes together

@@ -43,6 +43,10 @@ def trainings() -> dict[str, tuple[Any, dict[str, Any]]]:
         "full batch": ((images, labels), {"hidden": (64, 32), "batch_size": None}),
         "batches in parts": ((dense, labels[:700]), {"hidden": (64, 32), "batch_size": 600, "momentum_kind": "none"}),
         "shifts": ((images, labels), {"hidden": (64, 32), "augment": 1, "grad_reduction": "mean"}),
+        "adam, gelu": ((images, labels), {"hidden": (64, 32), "optimizer": "adam", "activation": "gelu"}),
+        "dropout": ((images, labels), {"hidden": (64, 32), "dropout": 0.5, "input_dropout": 0.2}),
+        "clipped, L1, averages": ((dense, labels[:700]), {"hidden": (64, 32), "clip_norm": 0.5, "l1": 1e-4, "ema": 0.99}),
+        "huber, mish": ((dense, targets), {"hidden": (64,), "loss": "huber", "activation": "mish", "huber_delta": 0.3}),
         **{
             f"{kind}, L2 {decay}": ((images, labels), {"hidden": (64, 32), "momentum_kind": kind, "weight_decay": decay})
             for kind, decay in (("none", 0.0), ("none", 1e-3), ("ema", 1e-3), ("heavy_ball", 0.0))

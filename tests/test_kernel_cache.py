@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
-import pickle
 import platform
 import shutil
 import stat
@@ -16,17 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 import numpy as np
 import pytest
 
 import fastfc
 from fastfc.errors import CompilationWarning
-from fastfc.kernels.fused.compiler import cache, guard, jit
+from fastfc.kernels.fused.compiler import entry, guard, objects
 from fastfc.kernels.fused.compiler import folder as folder_module
 from fastfc.kernels.fused.compiler.folder import DAY, cache_folder
 from tests.promises import Cases
-from tests.small import python, without_privileges
+from tests.small import ROOT as SOURCE
+from tests.small import SMALL, blobs, digest, python, without_privileges
 
 pytestmark = [
     pytest.mark.promise(11),
@@ -35,27 +37,27 @@ pytestmark = [
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 ROOT = getattr(os, "getuid", lambda: 1)() == 0
 
-# A kernel that compiles in a moment; prints whether it was in the cache, and where that is.
-TINY = """
-import sys
-from fastfc.kernels.fused.compiler import folder, jit
-def double(x):
-    return 2 * x
-kernel = jit.kernel(double)
-assert kernel(21) == 42
-print(sum(kernel.stats.cache_hits.values()), folder.cache_folder())
+KERNELS = Path(entry.__file__).parents[2]
+NAME = "activations.multiply"  # a kernel that compiles in a moment
+
+# Prints whether the kernel was in the cache, and where that is.
+TINY = f"""
+import numpy as np
+from fastfc.kernels.fused.compiler import entry, folder
+delta = np.array([[3.0, 5.0]])
+entry.Entry("{NAME}")(np.array([[7.0, 2.0]]), delta)
+assert delta.tolist() == [[21, 10]]
+print(1 - len(entry._compiled), folder.cache_folder())
 """
 
 
-def double(x: int) -> int:
-    return 2 * x
-
-
-def hits(argument: Any = 21) -> int:
-    """1 if a new `double` is in the cache, 0 if it is compiled; what it computes is right."""
-    kernel = jit.kernel(double)
-    assert kernel(argument) == 2 * argument
-    return sum(kernel.stats.cache_hits.values())
+def hits(dtype: str = "float64") -> int:
+    """1 if the kernel is in the cache, as a new process finds it, 0 if it is compiled; what it computes is right."""
+    entry._addresses.clear()
+    before, delta = len(entry._compiled), np.array([[3, 5]], dtype)
+    entry.Entry(NAME)(np.array([[7, 2]], dtype), delta)
+    assert delta.tolist() == [[21, 10]]
+    return 1 - (len(entry._compiled) - before)
 
 
 @pytest.fixture
@@ -78,9 +80,9 @@ def folder() -> Path:
 
 
 def test_a_kernel_is_compiled_once_for_each_type(root: Path) -> None:
-    assert [hits(1), hits(1), hits(1.5), hits(1.5)] == [0, 1, 0, 1]
-    files = list(root.rglob("*"))
-    assert sorted(file.suffix for file in files if file.is_file()) == [".nbc", ".nbc"]
+    assert [hits(name) for name in ("float64", "float64", "float32", "float32")] == [0, 1, 0, 1]
+    files = [file for file in root.rglob("*") if file.is_file()]
+    assert len(files) == 2 and all(file.name.startswith(NAME) and file.suffix == ".o" for file in files)
 
 
 @posix
@@ -105,8 +107,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "one bit": lambda content: content[:1000] + bytes([content[1000] ^ 4]) + content[1001:],
     "zeros": lambda content: bytes(len(content)),
     "of another folder": lambda content: hashlib.sha256(content[32:]).digest() + content[32:],
-    "no pickle": lambda content: hashlib.sha256(b"no pickle").digest() + b"no pickle",
-    "another pickle": lambda content: hashlib.sha256(b"I1\n.").digest() + b"I1\n.",
+    "no object code": lambda content: hashlib.sha256(b"no object code").digest() + b"no object code",
 }
 
 
@@ -117,6 +118,15 @@ def test_a_damaged_file_is_compiled_again_and_replaced(root: Path, damage: str) 
     good = file.read_bytes()
     file.write_bytes(DAMAGES[damage](good))
     assert hits() == 0 and hits() == 1 and list(folder().iterdir()) == [file]
+
+
+def test_a_file_of_another_kernel_counts_as_absent(root: Path) -> None:
+    hits("float32")
+    (other,) = folder().iterdir()
+    hits()
+    (file,) = set(folder().iterdir()) - {other}
+    shutil.copy(other, file)
+    assert hits() == 0 and hits() == 1
 
 
 @pytest.mark.parametrize("where", ["file", "folder"])
@@ -178,19 +188,49 @@ def test_a_full_disk_leaves_nothing_behind(root: Path, monkeypatch: pytest.Monke
     assert list(folder().iterdir()) == [] and [hits(), hits()] == [0, 1]
 
 
-def test_what_fails_in_every_process_is_told_once(root: Path) -> None:
-    """A file that is ours and whole, and yet cannot be loaded: as when Numba's own pickles have changed."""
+# What is in a file that is ours and whole, and yet cannot be loaded; made of what can.
+UNLOADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "nothing": (lambda content: b"", "is not object code"),
+    "no object code": (lambda content: b"\nno object code", "is not object code"),
+    "zeros": (lambda content: b"\n" + bytes(5000), "is not object code"),
+    "object code cut short": (lambda content: content[: len(content) // 2], "is not object code"),
+    "another entry": (lambda content: content.replace(NAME.encode(), NAME.upper().encode()), "is not in its object code"),
+    "a call of what is nowhere": (lambda content: b"nowhere sqrt" + content, "calls nowhere, which is not in this process"),
+    "no text": (lambda content: b"\xff\xfe" + content, "which is not in this process"),
+}
+
+
+@pytest.mark.parametrize("what", UNLOADABLE)
+def test_what_fails_in_every_process_is_told_once(root: Path, what: str) -> None:
+    change, reason = UNLOADABLE[what]
     hits()
     (file,) = folder().iterdir()
-    payload = pickle.dumps(1)
-    file.write_bytes(cache._checksum(file, payload) + payload)
+    content = change(file.read_bytes()[objects.CHECKSUM :])
     with pytest.warns(
-        CompilationWarning, match=r"^compiled kernels cannot be loaded in .* compiles anew: TypeError"
+        CompilationWarning, match=rf"^compiled kernels cannot be loaded from .* compiles anew: {NAME}.* {reason}"
     ) as told:
-        assert hits() == 0
-        file.write_bytes(cache._checksum(file, payload) + payload)
-        assert hits() == 0
+        for _ in range(2):
+            file.write_bytes(objects._checksum(file, content) + content)
+            assert hits() == 0
     assert len(told) == 1 and hits() == 1
+
+
+def test_a_terminal_is_told_why_nothing_else_happens(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once a process, and nobody else: a log is of those who read it later."""
+    entry._say_once.cache_clear()
+    hits()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    entry._say_once.cache_clear()
+    hits()
+    assert capsys.readouterr() == ("", "")
+    (file,) = folder().iterdir()
+    file.unlink()
+    hits(), hits("float32")
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("fastfc: kernels are compiled for this machine")
+    assert said.err.count("fastfc:") == 1 and max(map(len, said.err.splitlines())) < 80
 
 
 def aged(path: Path, days: float) -> Path:
@@ -209,7 +249,7 @@ def test_folders_out_of_use_are_removed(root: Path, tmp_path: Path) -> None:
     old, young = (root / f"kernels-{digit * 16}" for digit in "0a")
     for path in (old, young):
         path.mkdir(mode=0o700)
-        (path / "kernel.nbc").write_bytes(b"code")
+        (path / "kernel.o").write_bytes(b"code")
         (path / "link").symlink_to(elsewhere)
     others = [root / "kernels-mine", root / f"kernels-{'g' * 16}", root / f"datasets-{'0' * 16}"]
     writable, link = root / f"kernels-{'1' * 16}", root / f"kernels-{'2' * 16}"
@@ -238,19 +278,22 @@ def test_old_folders_of_someone_else_stay(root: Path) -> None:
     assert folder() == mine and other.is_dir()
 
 
-def test_another_source_or_python_has_another_folder(root: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_another_source_or_llvm_has_another_folder(root: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """A caller that was compiled with a callee inside must not outlive a change of it, in whichever file that is."""
     tree = tmp_path / "kernels"
-    shutil.copytree(Path(jit.__file__).parents[2], tree)
+    shutil.copytree(KERNELS, tree)
     monkeypatch.setattr(folder_module, "__file__", str(tree / "fused" / "compiler" / "folder.py"))
     found = [folder()]
     for change in ("plan.py", "fused/dense.py", "reference/optimizers.py"):
         with (tree / change).open("a") as file:
             file.write("\n")
         found.append(folder())
-    monkeypatch.setattr(sys, "version", "4.0")
+    monkeypatch.setattr(llvmlite, "__version__", "99.0")
     found.append(folder())
     assert len(set(found)) == 5 and {path.parent for path in found} == {root}
+    monkeypatch.setattr(sys, "version", "4.0")  # object code is of no Python
+    monkeypatch.setattr(np, "__version__", "4.0")
+    assert folder() == found[-1]
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names CPUs of x86")
@@ -303,7 +346,7 @@ def test_installed_where_nothing_can_be_written(tmp_path: Path) -> None:
     home.mkdir()
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(fastfc.__file__).parent, site / "fastfc", ignore=without)
-    shutil.copytree(Path(jit.__file__).parents[2], site / "fastfc" / "kernels", ignore=without)
+    shutil.copytree(KERNELS, site / "fastfc" / "kernels", ignore=without)
     for folder in (site, *(path for path in site.rglob("*") if path.is_dir())):
         folder.chmod(0o555)
     code = f"import fastfc\nassert fastfc.__file__.startswith({str(site)!r})\n{TINY}"
@@ -311,7 +354,7 @@ def test_installed_where_nothing_can_be_written(tmp_path: Path) -> None:
     cached = Path(restricted(code, tmp_path, PYTHONPATH=paths, HOME=str(home)))
     assert home in cached.parents and stat.S_IMODE(cached.stat().st_mode) == 0o700
     assert restricted(code, tmp_path, PYTHONPATH=paths, HOME=None, FASTFC_CACHE_DIR="/dev/null/x") == "None"
-    assert not list(site.rglob("*.nb*"))
+    assert not [*site.rglob("*.nb*"), *site.rglob("*.o")]
 
 
 PREDICTS = """
@@ -336,7 +379,7 @@ def at_once(count: int, code: str, root: Path) -> list[str]:
 def test_four_processes_that_compile_at_once(tmp_path: Path) -> None:
     at_once(4, TINY, tmp_path / "cache")
     assert at_once(1, TINY, tmp_path / "cache")[0].startswith("1 ")
-    assert [file.suffix for file in tmp_path.rglob("*") if file.is_file()] == [".nbc"]
+    assert [file.suffix for file in tmp_path.rglob("*") if file.is_file()] == [".o"]
 
 
 @pytest.mark.slow
@@ -353,7 +396,7 @@ print(digest(r.model), r.train_seconds < r.compile_seconds / 2)
     warm = at_once(1, code, tmp_path / "cache")[0].split()
     assert {line.split()[0] for line in cold} == {warm[0]}
     assert {line.split()[1] for line in cold} == {"True"}  # compiling is not counted as training
-    assert {file.suffix for file in written} == {".nbc"}
+    assert {file.suffix for file in written} == {".o"}
     assert written == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
 
 
@@ -369,3 +412,30 @@ def test_files_damaged_by_chance(root: Path, cases: Cases) -> None:
         file.write_bytes(good[:place] if k % 2 else good[:place] + changed + good[place + 1 :])
         assert hits() == 0
         assert hits() == 1
+
+
+def test_kernels_that_are_kept_need_no_numba() -> None:
+    """Of a training, of predictions large and small: as where Numba is not installed."""
+    data = blobs()
+    r = fastfc.train(data, data, **SMALL)
+    r.model.predict(data[0]), r.model.predict(data[0][:1])
+    code = """
+import sys
+sys.modules["numba"] = None
+import fastfc
+from tests.small import SMALL, blobs, digest
+X, y = blobs()
+r = fastfc.train((X, y), (X, y), **SMALL)
+print(digest(r.model), r.model.predict(X).tolist(), r.model.predict(X[:1]))
+"""
+    assert python(code) == f"{digest(r.model)} {r.model.predict(data[0]).tolist()} {r.model.predict(data[0][:1])}\n"
+
+
+def test_no_pickle_is_read_anywhere() -> None:
+    for path in (*(SOURCE / "fastfc").rglob("*.py"), *(SOURCE / "kernels").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"} & {name.split(".")[0] for name in named}
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, path

@@ -124,7 +124,7 @@ BAD: list[tuple[dict[str, Any], Any, type[FastFCError], str]] = [
     ({"loss": "poisson"}, -COUNTS, InvalidArgument, r"y: given targets from -\d+.0 on, expected numbers >= 0 with loss 'poisson'"),
     ({"loss": "poisson"}, COUNTS - 1e-3, InvalidArgument, "y: given targets from -0.001 on, expected numbers >= 0"),
     ({"loss": "poisson", "outputs": 3}, COUNTS, InvalidArgument, "y: given 1 targets a sample, expected 3, as many as outputs"),
-    ({"loss": "mse", "label_smoothing": 0.1}, COUNTS, InvalidArgument, "label_smoothing: given 0.1, expected 0 with loss 'mse' of"),
+    ({"loss": "mse", "label_smoothing": 0.1}, COUNTS, InvalidArgument, "label_smoothing: given 0.1, expected 0 with loss 'mse' of num"),
     ({"loss": "mae", "label_smoothing": 0.1}, X[:, :2], InvalidArgument, "label_smoothing: given 0.1, expected 0 with loss 'mae'"),
     ({"loss": "mae"}, np.array(["a"] * 100), InvalidType, "y: given an array of <U1, expected numbers"),
     ({"loss": "huber", "huber_delta": -1}, COUNTS, InvalidArgument, "huber_delta: given -1, expected a finite number > 0"),

@@ -14,6 +14,7 @@ import pytest
 
 from tests.kernel_cases import BACKENDS, backend_module, parameters
 
+DRIVERS = {"epoch": "trainer", "predict": "predictor"}  # of fused kernels, in modules that need no compiler
 KERNELS = Path(__file__).parents[1] / "kernels"
 SOURCES = sorted(KERNELS.rglob("*.py"))
 REFERENCE = sorted(path.stem for path in (KERNELS / "reference").glob("*.py") if path.stem != "__init__")
@@ -37,6 +38,8 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
 @pytest.mark.parametrize("module", REFERENCE)
 def test_each_function_of_the_reference_has_a_twin_of_the_same_parameters(module: str) -> None:
     reference, fused = (public(backend_module(backend, module)) for backend in BACKENDS)
+    if module in DRIVERS:
+        fused |= public(backend_module("fused", DRIVERS[module]))
     assert reference, "the reference's module defines nothing"
     for name, value in reference.items():
         assert name in fused, f"{module}.{name} has no fused twin"
@@ -60,7 +63,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 # How kernels are compiled has to do with the process; what they compute has not.
-ALLOWED = {"compiler": {"fastfc.errors", "fastfc.machine", "fastfc.machine.interrupts", "fastfc.machine.forks"}}
+ALLOWED = {"compiler": {"fastfc.errors", *(f"fastfc.machine.{name}" for name in ("forks", "interrupts", "terminal"))}}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(KERNELS).as_posix())

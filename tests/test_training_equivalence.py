@@ -73,6 +73,15 @@ TRAININGS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int | None]] = {
     "layers wider than a tile": ({"hidden": (150, 131)}, {}, 40, 20),
     "batches in parts": ({}, {"weight_decay": 0.01}, 1100, 530),
     "batches in parts, linear": ({"hidden": ()}, {"momentum_kind": "none"}, 600, 513),
+    "adam, gelu": ({"activation": "gelu"}, {"optimizer": "adam", "epsilon": 0.01}, 30, 8),
+    "adamw, silu, mish": ({"activation": ("silu", "mish")}, {"optimizer": "adamw", "epsilon": 0.01, "l1": 1e-3}, 30, 8),
+    "rmsprop, elu, selu": ({"activation": ("elu", "selu")}, {"optimizer": "rmsprop", "epsilon": 0.01, "ema": 0.9}, 30, 8),
+    "adagrad, gelu_tanh": ({"activation": "gelu_tanh"}, {"optimizer": "adagrad", "epsilon": 0.01, "clip_norm": 0.1}, 30, 8),
+    "dropout": ({"activation": ("leaky_relu", "softplus")}, {"dropout": (0.5, 0.25), "input_dropout": 0.3}, 30, 8),
+    "dropout, batches in parts": ({}, {"dropout": 0.5, "input_dropout": 0.1, "clip_norm": 0.5, "l1": 1e-3}, 1100, 530),
+    "the rate in the velocity": ({}, {"velocity_has_rate": True, "bias_rate": 0.5, "layer_rates": (1.0, 0.5, 2.0)}, 30, 8),
+    "absolute error": ({"loss": "mae", "output_activation": "tanh"}, {"clip_norm": 1.0, "ema": 0.5}, 23, 8),
+    "huber": ({"loss": "huber", "output_activation": "silu", "huber_delta": 0.3}, {"label_smoothing": 0.1}, 23, 8),
 }
 
 
@@ -148,7 +157,7 @@ def _of(kind: str, decay: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda rules: of_momentum(kind, 0.9, decay).rules(rules[:, 0])
 
 
-WRONG = {
+WRONG: dict[str, Any] = {  # of the defaults, or of the training that is named
     "the last batch is dropped": _NoLastBatch,
     "the last sample of a batch is dropped": _NoLastSample,
     "L2 is forgotten": _with_rules(_of("nesterov", 0.0)),
@@ -156,18 +165,25 @@ WRONG = {
     "labels are smoothed": _with(smoothing=1e-3),
     "the gradient is summed": _changed(lambda epoch: epoch._replace(scale=np.ones_like(epoch.scale))),
     "rates come a step late": _with_rules(lambda rules: np.roll(rules, 1, axis=0)),
-    "another activation": _with(activations=(0, 1, 3)),
+    "another activation": _with(activations=("relu", "tanh", "identity")),
+    "nothing is dropped": ("dropout", _with(dropout=())),
+    "only inputs are dropped": ("dropout", _with(dropout=(0.3, 0.0, 0.0))),
+    "masks of another epoch": ("dropout", _changed(lambda epoch: epoch._replace(dropout_key=1))),
+    "nothing is clipped": ("absolute error", _with(clip_norm=None)),
+    "huber is squared": ("huber", _with(huber_delta=10.0)),
+    "averages forget at another pace": ("absolute error", _with_rules(lambda rules: np.c_[rules[:, :-1], rules[:, -1:] / 2])),
 }
 
 
 @dtypes
 @pytest.mark.parametrize("mistake", WRONG)
 def test_the_comparison_fails_on_a_wrong_trainer(mistake: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (right,) = trainings("the defaults", dtype, "floats", "numpy")
-    assert_same_steps(right, *trainings("the defaults", dtype, "floats", "numpy"), dtype)
-    (right,) = trainings("the defaults", dtype, "floats", "numpy")
-    monkeypatch.setattr("tests.trainers.load_backend", lambda name: (WRONG[mistake], None))
-    (wrong,) = trainings("the defaults", dtype, "floats", "numpy")
+    name, trainer = WRONG[mistake] if isinstance(WRONG[mistake], tuple) else ("the defaults", WRONG[mistake])
+    (right,) = trainings(name, dtype, "floats", "numpy")
+    assert_same_steps(right, *trainings(name, dtype, "floats", "numpy"), dtype)
+    (right,) = trainings(name, dtype, "floats", "numpy")
+    monkeypatch.setattr("tests.trainers.load_backend", lambda name: (trainer, None))
+    (wrong,) = trainings(name, dtype, "floats", "numpy")
     with pytest.raises(AssertionError):
         assert_same_steps(wrong, right, dtype)
 
@@ -207,6 +223,9 @@ def test_targets_of_any_form_are_smoothed(loss: str, given: Callable[[np.ndarray
         "no hidden layer",
         "batches in parts",
         "layers wider than a tile",
+        "adam, gelu",
+        "dropout, batches in parts",
+        "absolute error",
     ],
 )
 def test_any_number_of_threads_gives_the_same_bits(name: str, kind: str, computation: str, dtype: str) -> None:
@@ -284,66 +303,6 @@ def test_shifts_within_the_training_equal_images_shifted_before(computation: str
     before = Training(computation, network(), np.array(windows), y[order], 32)
     before.run(0.05)
     assert inside.digest() == before.digest()
-
-
-# Whatever form the input has
-def forms(X: np.ndarray, folder: Path) -> dict[str, Any]:
-    """The same numbers, small multiples of 1/8 or whole."""
-    read_only = X.copy()
-    read_only.flags.writeable = False
-    np.save(folder / "X.npy", X)
-    swapped = X.astype(X.dtype.newbyteorder(">"))
-    wide = np.zeros((2 * len(X), X.shape[1] + 2), X.dtype)
-    wide[::2, 1:-1] = X
-    backwards = X[::-1, ::-1].copy()
-    return {
-        "Fortran": np.asfortranarray(X),
-        "strided": wide[::2, 1:-1],
-        "backwards": backwards[::-1, ::-1],
-        "read-only": read_only,
-        "memory-mapped": np.load(folder / "X.npy", mmap_mode="r"),
-        "big-endian": swapped,
-        "a list": X.tolist(),
-        "float16": X.astype(np.float16),
-        "float64": X.astype(np.float64),
-        "images": X.reshape(len(X), HEIGHT, WIDTH),
-        "CSR": csr_array(X),
-    }
-
-
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
-def test_the_form_of_the_input_changes_nothing(backend: str, tmp_path: Path) -> None:
-    X, y = samples(20, "floats", "float32")
-    X = np.round(8 * X) / np.float32(8)
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "hidden": (6,), "backend": backend, "threads": 1}
-    expected = fastfc.train((X, y), **settings).model
-    outputs = expected.outputs(X)
-    whole, labels = (
-        (8 * X).astype(np.int16),
-        {"int32": y.astype(np.int32), "big-endian": y.astype(">i8"), "list": y.tolist()},
-    )
-    for name, form in forms(X, tmp_path).items():
-        model = fastfc.train((form, y), **settings).model
-        assert [w.tobytes() for w in model.weights] == [w.tobytes() for w in expected.weights], name
-        assert model.outputs(form).tobytes() == outputs.tobytes(), name
-    for name, form in labels.items():
-        model = fastfc.train((X, form), **settings).model
-        assert [w.tobytes() for w in model.weights] == [w.tobytes() for w in expected.weights], name
-    integers, floats = (fastfc.train((form, y), **settings).model for form in (whole, whole.astype(np.float32)))
-    assert [w.tobytes() for w in integers.weights] == [w.tobytes() for w in floats.weights]
-
-
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
-@pytest.mark.parametrize("kind", ["uint8", "shifted"])
-def test_nothing_given_is_changed(backend: str, kind: str) -> None:
-    X, y = samples(20, kind, "float32")
-    given, data = network("float32"), (X.reshape(-1, HEIGHT, WIDTH), y)
-    arrays = [X, y, *given.weights, *given.biases]
-    before = [a.copy() for a in arrays]
-    r = fastfc.train(data, data, network=given, epochs=1, batch_size=8, augment=1, backend=backend)
-    r.model.predict(X)
-    for a, b in zip(arrays, before, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("computation", FUSED)

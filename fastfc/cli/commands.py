@@ -124,7 +124,7 @@ def _print_prediction(name: str, model: Network, pixels: Any) -> None:
     """pixels: (height * width,) uint8"""
     row = pixels.reshape(1, -1)
     if model.regression:
-        print(f"{name}: {' '.join(f'{value:.6g}' for value in model.outputs(row)[0])}")
+        print(f"{name}: {' '.join(f'{value:.6g}' for value in model.predict(row).ravel())}")
         return
     print(f"{name}: {model.predict(row)[0]}")
     shares = [f"{i}: {100 * p:.1f} %" for i, p in enumerate(model.predict_proba(row)[0])]
@@ -160,12 +160,14 @@ def compare(options: argparse.Namespace) -> None:
 
 def info(options: argparse.Namespace) -> None:
     from fastfc.data.dataset import default_data
-    from fastfc.kernels.fused.compiler.folder import cache_folder
-    from fastfc.kernels.fused.compiler.jit import why_not_kept
+    from fastfc.kernels.fused.compiler.folder import cache_folder, why_not_kept
+    from fastfc.kernels.fused.compiler.known import REQUIREMENT, is_known
     from fastfc.machine import info as machine
     from fastfc.machine.threads import available_threads
 
     rows = machine.versions()
+    if not is_known(rows["numba"]):
+        rows["numba"] += f": not the one that is known, so that kernels compile anew in each process ({REQUIREMENT})"
     rows["CPU"] = f"{machine.cpu_name()}, {available_threads()} logical cores to use"
     rows["SIMD"] = " ".join(machine.simd()) or "none known"
     rows["kernels"] = machine.compiled_for()
@@ -182,8 +184,7 @@ def warmup(options: argparse.Namespace) -> None:
     import numpy as np
 
     import fastfc
-    from fastfc.kernels.fused.compiler.folder import cache_folder
-    from fastfc.kernels.fused.compiler.jit import why_not_kept
+    from fastfc.kernels.fused.compiler.folder import cache_folder, why_not_kept
     from fastfc.settings import DTYPES
 
     data = np.zeros((4, 32), np.uint8), np.arange(4) % 2

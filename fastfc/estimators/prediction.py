@@ -13,7 +13,6 @@ from scipy.special import expit
 from fastfc.backend import load_backend
 from fastfc.kernels.optimizers import of_momentum
 from fastfc.kernels.plan import Plan
-from fastfc.validation import unlocked
 
 LOSSES = {"softmax": "softmax_ce", "logistic": "sigmoid_bce", "identity": "mse", "exp": "poisson"}  # by output activation
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
@@ -74,15 +73,12 @@ def wider(one: np.dtype, other: np.dtype) -> np.dtype:
 def kernel_inputs(X: Any, dtype: np.dtype) -> Any:
     """X (n, features) as the kernels take it: C-contiguous uint8 or `dtype`, or CSR of `dtype` that has no place twice."""
     if isinstance(X, np.ndarray):
-        if X.flags.carray and X.dtype == dtype:
-            return X
-        return unlocked(np.require(X, X.dtype if X.dtype == UINT8 else dtype, ["C", "A"]))
+        return np.require(X, X.dtype if X.dtype == UINT8 else dtype, ["C", "A"])
     X = X.astype(dtype, copy=False)
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    parts = [unlocked(part) for part in (X.data, X.indices, X.indptr)]
-    return X if parts[0] is X.data else type(X)(tuple(parts), shape=X.shape)
+    return X
 
 
 class Parameters:

@@ -55,12 +55,9 @@ def simd() -> list[str]:
 
 def compiled_for() -> str:
     """The CPU and the vectors that kernels are compiled for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES change them."""
-    from numba.core.registry import cpu_target
+    from fastfc.kernels.fused.cpu import HAS_FMA, NAME, VECTOR_BYTES
 
-    from fastfc.kernels.fused.cpu import HAS_FMA, VECTOR_BYTES
-
-    name = cpu_target.target_context.codegen()._get_host_cpu_name()
-    return f"{name}: vectors of {8 * VECTOR_BYTES} bits, {'with' if HAS_FMA else 'no'} fused multiply-add"
+    return f"{NAME}: vectors of {8 * VECTOR_BYTES} bits, {'with' if HAS_FMA else 'no'} fused multiply-add"
 
 
 def blas() -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ KEYS = ("state", "losses", "epoch", "history", "generator", "settings")
 PARAMETERS = ("weights", "biases")
 PLAIN = ("epoch", "history", "generator", "settings")
 
-_ENTRIES = 8  # of an optimiser: none that is known has more than three
+_ENTRIES = 8  # of an optimiser: none that is known has more than three, to which come the parameters of the best epoch
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _GENERATORS = ("PCG64", "PCG64DXSM")  # numpy.random.default_rng makes the first
 

@@ -15,8 +15,8 @@ from fastfc.training.callbacks import EarlyStopping
 from fastfc.validation import number, parts_of
 
 VALIDATION = 1  # key of the generator that draws the validation set, beside that of the training
-COPIED = 2**26  # bytes of a share for validation up to which its samples are copied; of a larger one they are gathered each epoch
-GATHERED = 8192  # at a time
+COPIED = 2**26  # bytes up to which a share for validation is copied
+GATHERED = 8192  # samples of a larger one that are brought together at a time, in each epoch
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 

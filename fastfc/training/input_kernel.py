@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastfc.kernels.fused.encode import is_mapped
 from fastfc.kernels.plan import GROUP
 
 SAMPLED = 1024  # rows that are looked at
@@ -14,8 +15,11 @@ LEAST_FEATURES = 16
 
 
 def background_of(X: Any) -> float:
-    """The most common value of X (n, features), in a sample of its rows; 0 for integers, and for CSR, which stores no zeros."""
-    if not isinstance(X, np.ndarray) or X.dtype.kind != "f":
+    """The most common value of X (n, features), in a sample of its rows; 0 for integers, and for CSR, which stores no zeros.
+
+    It is 0 for files that are mapped, too, for to take it off makes a copy.
+    """
+    if not isinstance(X, np.ndarray) or X.dtype.kind != "f" or is_mapped(X):
         return 0.0
     values, counts = np.unique(_sample(X), return_counts=True)
     return float(values[counts.argmax()])

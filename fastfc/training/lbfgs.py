@@ -65,5 +65,6 @@ def minimise(objective: Objective, iterations: int, tolerance: float, after: Cal
         if after():
             raise StopIteration
 
-    options = {"maxiter": iterations, "maxfun": (1 + iterations) * (1 + LINE_SEARCH), "maxls": LINE_SEARCH, "gtol": tolerance}
+    evaluations = (1 + iterations) * (1 + LINE_SEARCH)
+    options = {"maxiter": iterations, "maxfun": evaluations, "maxls": LINE_SEARCH, "gtol": tolerance}
     minimize(objective, objective.at, jac=True, method="L-BFGS-B", callback=callback, options=options)

@@ -39,7 +39,7 @@ class Problem:
         self.targets, self.outputs = check_targets(data.y, n, settings.outputs, loss, self.dtype)
         self.regression = loss in REGRESSIONS and self.targets.ndim == 2
         if self.regression and settings.label_smoothing:
-            raise invalid("label_smoothing", settings.label_smoothing, f"0 with loss {loss!r} of targets that are numbers")
+            raise invalid("label_smoothing", settings.label_smoothing, f"0 with loss {loss!r} of numbers")
         self.test = None if data.X_test is None else self._held_out(data.X_test, data.y_test, None, "test_data")
         own = None if data.sample_weight is None else check_weights(data.sample_weight, n)
         self.rows = np.arange(n)
@@ -81,7 +81,9 @@ class Problem:
         return HeldOut(inputs, targets, np.asarray(y), own)
 
     def _weigh(self, sample_weight: np.ndarray | None, class_factor: np.ndarray | None) -> None:
-        self.weights = sample_weight if class_factor is None else class_factor * (1 if sample_weight is None else sample_weight)
+        self.weights = sample_weight
+        if class_factor is not None:
+            self.weights = class_factor if sample_weight is None else class_factor * sample_weight
         if self.weights is not None:
             check_weights(self.weights[self.rows], self.n)
 

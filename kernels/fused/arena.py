@@ -94,13 +94,13 @@ class Arena:
     def model(self, states: int = 0) -> Model:
         return Model(self.memory, self.layout, self.distance, states, self.gradient)
 
-    def weights(self, layer: int, away: int = 0) -> np.ndarray:
-        """(fan_in, fan_out): a view without the padding, of the weights or what lies `away` numbers behind them."""
-        return self._matrix(self.layout[layer, WEIGHTS] + away, layer, self.layout[layer, FAN_IN])
+    def weights(self, layer: int, memory: np.ndarray | None = None) -> np.ndarray:
+        """(fan_in, fan_out): a view without the padding, of the weights, or of what stands in their place in other memory."""
+        return self._matrix(WEIGHTS, layer, self.layout[layer, FAN_IN], memory)
 
-    def bias(self, layer: int, away: int = 0) -> np.ndarray:
+    def bias(self, layer: int, memory: np.ndarray | None = None) -> np.ndarray:
         """(fan_out,): as `weights`."""
-        return self._matrix(self.layout[layer, BIASES] + away, layer, 1)[0]
+        return self._matrix(BIASES, layer, 1, memory)[0]
 
     def transpose(self, layer: int) -> None:
         """Write the weights of a layer but the first once more."""
@@ -109,9 +109,10 @@ class Arena:
         rows = self.memory[offset : offset + w.shape[1] * columns].reshape(w.shape[1], columns)
         rows[:, : w.shape[0]] = w.T
 
-    def _matrix(self, offset: int, layer: int, rows: int) -> np.ndarray:
-        padded = self.layout[layer, PADDED]
-        return self.memory[offset : offset + rows * padded].reshape(rows, padded)[:, : self.layout[layer, FAN_OUT]]
+    def _matrix(self, column: int, layer: int, rows: int, memory: np.ndarray | None) -> np.ndarray:
+        offset, padded = self.layout[layer, [column, PADDED]]
+        numbers = (self.memory if memory is None else memory)[offset : offset + rows * padded]
+        return numbers.reshape(rows, padded)[:, : self.layout[layer, FAN_OUT]]
 
 
 def keeps_slopes(plan: Plan, layer: int) -> bool:

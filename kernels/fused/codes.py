@@ -5,8 +5,6 @@ They are `Stored`: codes (rows, bytes of a sample), and the name of their dtype,
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastfc.kernels.fused import batch, dropout, sparse
 from fastfc.kernels.fused.compiler.jit import inline, kernel
 from fastfc.kernels.fused.llvm.views import as_dtype, flat, view_rows
@@ -35,12 +33,10 @@ def load_shifted(data, chosen, shifts, height, width, outside, stored):
 def drop(stored, samples, key, rate, kept):
     """Dropout of the input: what is left out becomes 0, all else `kept` times as large, which is 1 for bytes."""
     x = numbers_of(stored)
-    threshold, zero, factor = dropout.threshold_of(rate), x.dtype.type(0), x.dtype.type(kept)
+    threshold, factor = dropout.threshold_of(rate), x.dtype.type(kept)
     for i in range(x.shape[0]):
         low, high = dropout.key_of(key, 0, samples[i])
-        row = flat(view_rows(x, i, i + 1))
-        for u in range(row.size):
-            row[u] *= zero if dropout.draw(np.uint32(u), low, high) < threshold else factor
+        dropout.drop_row(flat(view_rows(x, i, i + 1)), low, high, threshold, factor)
 
 
 @kernel

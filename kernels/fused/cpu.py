@@ -13,6 +13,7 @@ llvm.initialize_native_asmprinter()
 # As Numba takes them: without a name, this machine's CPU; without features, those of this machine.
 NAME = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
 FEATURES = os.environ.get("NUMBA_CPU_FEATURES", llvm.get_host_cpu_features().flatten())
+TRIPLE = llvm.get_process_triple()  # architecture, system and format of object code
 
 _FMA = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
@@ -24,7 +25,7 @@ define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
 
 def target_machine() -> llvm.TargetMachine:
     """What makes code for this CPU."""
-    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(NAME, FEATURES, opt=3)
+    return llvm.Target.from_triple(TRIPLE).create_target_machine(NAME, FEATURES, opt=3)
 
 
 def _probe() -> tuple[int, bool]:
@@ -38,7 +39,7 @@ def _probe() -> tuple[int, bool]:
 
 
 VECTOR_BYTES, HAS_FMA = _probe()
-REGISTERS = 32 if VECTOR_BYTES == 64 or llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16
+REGISTERS = 32 if VECTOR_BYTES == 64 or TRIPLE.startswith(("aarch64", "arm64")) else 16
 WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastfc.kernels.fused.compiler.jit import inline, kernel
+from fastfc.kernels.fused.llvm.drops import drop_vectors
 from fastfc.kernels.fused.llvm.views import flat, view_rows
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -55,20 +56,24 @@ def key_of(key, layer, sample):
     return np.uint32(k), np.uint32(k >> np.uint64(32))
 
 
+@inline
+def drop_row(row, low, high, threshold, kept):
+    """The units of a sample (units,) become 0, or `kept` times as large."""
+    zero = row.dtype.type(0)
+    for u in range(drop_vectors(row, low, high, threshold, kept), row.size):
+        row[u] *= zero if draw(np.uint32(u), low, high) < threshold else kept
+
+
 @kernel
 def drop(a, slopes, samples, key, layer, rate):
     """Units of a (batch, units) become 0, or larger by what is lost, in place; samples (batch,) their numbers in the data set.
 
     slopes (batch, units) the same, unless it has no rows. layer 0 is the input.
     """
-    threshold, zero = threshold_of(rate), a.dtype.type(0)
+    threshold = threshold_of(rate)
     kept = a.dtype.type(LEVELS / (LEVELS - threshold))
     for i in range(a.shape[0]):
         low, high = key_of(key, layer, samples[i])
-        row = flat(view_rows(a, i, i + 1))
-        for u in range(row.size):
-            row[u] *= zero if draw(np.uint32(u), low, high) < threshold else kept
+        drop_row(flat(view_rows(a, i, i + 1)), low, high, threshold, kept)
         if slopes.shape[0] > 0:
-            row = flat(view_rows(slopes, i, i + 1))
-            for u in range(row.size):
-                row[u] *= zero if draw(np.uint32(u), low, high) < threshold else kept
+            drop_row(flat(view_rows(slopes, i, i + 1)), low, high, threshold, kept)

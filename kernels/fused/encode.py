@@ -6,11 +6,21 @@ So s is stored in the place of x, and the kernels keep 1 W, the sum of the rows 
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 
 SAMPLED = 256  # rows whose values are looked at
 ROWS = 4096  # converted at a time
 LEVELS = 255
+
+
+def is_mapped(X: np.ndarray) -> bool:
+    """Whether X lies in a file: it may be larger than the memory."""
+    base: object = X
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, mmap.mmap)
 
 
 def encode(X: np.ndarray, background: float) -> tuple[np.ndarray, float]:

@@ -16,62 +16,59 @@ A batch larger than CHUNK passes in parts, whose gradients are added up.
 from __future__ import annotations
 
 from fastfc.kernels.fused import phases
-from fastfc.kernels.fused.compiler.jit import kernel
-from fastfc.kernels.fused.llvm.views import view_rows
+from fastfc.kernels.fused.compiler.jit import inline, kernel
 from fastfc.kernels.fused.records import HALVES, UNIT
 from fastfc.kernels.fused.team import barrier, share
 
 
+@inline
+def update(team, model, problem, varying, start, stop, first, passed):
+    """The features' phase of the part from `start` to `stop` of the epoch, in rows of x from `first` on; gives `passed`."""
+    span, schedule, squares, size = varying.span, varying.schedule, problem.memory.squares, problem.options.batch_size
+    s, clips, moves = start // size, problem.numbers.clip_norm > 0, span.is_held == 0
+    is_first, is_last = start == s * size, stop == min((s + 1) * size, span.order.size)
+    part = phases.Part(first, stop - start, s, is_first, is_last and moves and not clips)
+    phases.by_features(team, model, problem, schedule, part)
+    if is_first and team.thread == 0 and span.penalties.size > 0:
+        span.penalties[s] = phases.sum_in_order(squares[0], squares.shape[1] - model.layout.shape[0])
+    if clips and is_last and moves:
+        phases.square(team, model, problem, model.gradient, squares[1])
+        passed = barrier(team, passed)
+        phases.clip_gradient(team, model, problem, squares[1])
+        phases.apply_gradient(team, model, problem, schedule, s)
+    return passed
+
+
 @kernel
 def run(team, model, problem, varying):
-    """Steps span.start to span.stop of an epoch, this thread's share of them; varying = (schedule, span)."""
-    schedule, span = varying
-    options, local, all_codes = problem.options, phases.local_memory(model, problem, team.thread), problem.memory.codes
-    chunk, size, squares = options.chunk, options.batch_size, problem.memory.squares
-    passed, slot, end = 0, 0, min(span.stop * size, span.order.size)
-    part_start = part_end = span.start * size  # the part in work; none yet, but the next is fetched
-    while part_start < end:
-        next_end = min(part_end + chunk, (part_end // size + 1) * size, end)
-        s, rows, coming = part_start // size, part_end - part_start, next_end - part_end
-        step_start, step_end = s * size, min((s + 1) * size, span.order.size)
-        x, codes = view_rows(local.x, slot, slot + rows), view_rows(all_codes, slot, slot + rows)
-        slot = chunk - slot
-        next_x = view_rows(local.x, slot, slot + coming)
-        next_codes = view_rows(all_codes, slot, slot + coming)
-        is_first, is_last = part_start == step_start, part_end == step_end
+    """Steps span.start to span.stop of an epoch, this thread's share of them."""
+    span, chunk, size = varying.span, problem.options.chunk, problem.options.batch_size
+    passed, first, end = 0, 0, min(span.stop * size, span.order.size)
+    start = stop = span.start * size  # the part in work; none yet, but the next is fetched
+    while start < end:
+        next_stop = min(stop + chunk, (stop // size + 1) * size, end)
+        rows, coming_first, coming = stop - start, chunk - first, next_stop - stop
 
         if rows > 0:
             lo, hi = share(rows, UNIT, team.thread, team.threads)
-            scale, sample_losses = span.scale[part_start:part_end], span.losses[part_start:part_end]
-            phases.by_samples(model, problem, local, span.key, lo, hi, scale, sample_losses)
-            if is_first and span.penalties.size > 0:
-                phases.square(team, model, problem, 0, squares[0])
+            phases.by_samples(team, model, problem, span, start, lo, hi)
+            if span.penalties.size > 0 and start % size == 0:
+                phases.square(team, model, problem, 0, problem.memory.squares[0])
         lo, hi = share(coming, UNIT, team.thread, team.threads)
-        order, shifts = span.order[part_end:next_end], span.shifts[part_end:next_end]
-        phases.fetch(problem, order, shifts, span.key, local, lo, hi, next_x, next_codes)
+        order, shifts = span.order[stop:next_stop], span.shifts[stop:next_stop]
+        phases.fetch(team, model, problem, phases.Coming(order, shifts, span.key, coming_first, coming), lo, hi)
         passed = barrier(team, passed)
 
         if rows > 0:
-            clips = problem.numbers.clip_norm > 0
-            part = phases.Part(x, codes, s, is_first, is_last and not clips and span.is_held == 0)
-            phases.by_features(team, model, problem, schedule, local, part)
-            if is_first and team.thread == 0 and span.penalties.size > 0:
-                span.penalties[s] = phases.sum_in_order(squares[0], squares.shape[1] - model.layout.shape[0])
-            if clips and is_last and span.is_held == 0:
-                phases.square(team, model, problem, model.gradient, squares[1])
-                passed = barrier(team, passed)
-                phases.clip_gradient(team, model, problem, squares[1])
-                phases.apply_gradient(team, model, problem, schedule, local, s)
+            passed = update(team, model, problem, varying, start, stop, first, passed)
         if team.threads > HALVES:  # otherwise a thread multiplies by no other rows than its own
             passed = barrier(team, passed)
-        phases.multiply_input(team, model, problem, local, next_x, next_codes)
+        phases.multiply_input(team, model, problem, coming_first, coming)
         passed = barrier(team, passed)
-        part_start, part_end = part_end, next_end
+        start, stop, first = stop, next_stop, coming_first
 
 
 @kernel
 def apply(team, model, problem, varying):
-    """The update of step span.start along the gradient that is kept, this thread's share of it; varying = (schedule, span)."""
-    schedule, span = varying
-    local = phases.local_memory(model, problem, team.thread)
-    phases.apply_gradient(team, model, problem, schedule, local, span.start)
+    """The update of step span.start along the gradient that is kept, this thread's share of it."""
+    phases.apply_gradient(team, model, problem, varying.schedule, varying.span.start)

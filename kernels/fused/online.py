@@ -59,7 +59,7 @@ def step_one(model, count, length, work):
 @kernel
 def run(_team, model, problem, dtype, varying):
     """Steps span.start to span.stop of an epoch; the parameters are those of epoch.run, and dtype names that of the codes."""
-    schedule, span = varying
+    schedule, span = varying.schedule, varying.span
     memory, places, numbers = problem.memory, problem.memory.places, problem.numbers
     features, of = model.layout[0, FAN_IN], memory.arrangement
     stored, target = view_rows(memory.codes, 0, 1), view(model.arena, places.target, ONE, model.layout[-1, FAN_OUT])

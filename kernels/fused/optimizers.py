@@ -8,6 +8,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfc.kernels.fused.compiler.jit import inline, kernel
+from fastfc.kernels.fused.compiler.slots import unpack
 from fastfc.kernels.fused.llvm.vectors import I64, Contracted, Vectors, intrinsic_of
 from fastfc.kernels.optimizers import FORMULAS, KINDS, STATES, STAYS
 
@@ -15,12 +16,12 @@ from fastfc.kernels.optimizers import FORMULAS, KINDS, STATES, STAYS
 @intrinsic
 def as_rule(typingctx, rule):
     """The numbers of a Rule as its kind names them."""
-    numbers, kind = rule.types
+    numbers, kind = rule.kinds
     rule_class = KINDS[kind.instance_class.__name__]
     rule_type = types.NamedTuple([numbers.dtype] * len(rule_class._fields), rule_class)
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(numbers)(context, builder, builder.extract_value(args[0], 0)).data
+        data = context.make_array(numbers)(context, builder, unpack(context, builder, numbers, args[0], 0)).data
         values = [builder.load(builder.gep(data, [ir.IntType(64)(i)])) for i in range(len(rule_type))]
         return context.make_tuple(builder, rule_type, values)
 

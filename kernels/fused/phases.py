@@ -29,59 +29,82 @@ from fastfc.kernels.fused.model import (
     weights_of,
 )
 from fastfc.kernels.fused.optimizers import rule_of
-from fastfc.kernels.fused.records import CHAIN, FAN_IN, FAN_OUT, HALVES, PADDED, UNIT, Arrangement
+from fastfc.kernels.fused.records import CHAIN, FAN_IN, FAN_OUT, HALVES, PADDED, UNIT
 from fastfc.kernels.fused.team import share
 from fastfc.kernels.optimizers import BIASES, WEIGHTS
 
 LANES = VECTOR_BYTES // 4  # rows of weights that are transposed in whole blocks, which threads do not divide
 
-# The samples of a part of the batch of step `step`; whether the gradient begins with them, and the update follows.
-Part = namedtuple("Part", "x codes step is_first is_last")
+# The samples of a part of the batch of step `step`: rows of x and codes from `first` on; whether the gradient begins with them,
+# and the update follows.
+Part = namedtuple("Part", "first rows step is_first is_last")
 Rows = namedtuple("Rows", "layer lo hi")  # of the weights of a layer
-
-# The memory as one thread sees it: x (2 * chunk, features) and target (chunk, outputs) of all; sums (HALVES * chunk, padded) of
-# the first layer; ones in a column, zeros in a row; and a row, a rule and the rest of its own.
-Local = namedtuple("Local", "x target sums ones zeros row work arrangement rule")
-
-
-@inline
-def local_memory(model, problem, thread):
-    """What thread number `thread` works with."""
-    layout, places, options = model.layout, problem.memory.places, problem.options
-    chunk, features, of = options.chunk, layout[0, FAN_IN], problem.memory.arrangement
-    return Local(
-        view(model.arena, places.inputs, 2 * chunk, features),
-        view(model.arena, places.target, chunk, layout[-1, FAN_OUT]),
-        view(model.arena, places.sums, HALVES * chunk, layout[0, PADDED]),
-        view(model.arena, places.ones, max(chunk, features), ONE),
-        view(model.arena, places.zeros, ONE, options.widest),
-        view(model.arena, places.rows + thread * options.widest, ONE, options.widest),
-        sparse_work(model.arena, places.work[thread], features, thread, problem.memory.work),
-        Arrangement(
-            of.place[thread],
-            of.chosen[thread],
-            of.shifts[thread],
-            of.scale[thread],
-            of.losses[thread],
-            of.count[thread],
-        ),
-        problem.memory.rules[thread],
-    )
+Coming = namedtuple("Coming", "order shifts key first rows")  # samples of the next part, and where they are put
+# Weights and the rule by which they move along `init` + the gradient of a part; or, if `adds`, the gradient of earlier parts.
+Moved = namedtuple("Moved", "init weights rule adds")
 
 
 @inline
-def first_columns(row, columns):
-    """The first `columns` of a row, as a row of its own."""
-    return view(flat(row), ZERO, ONE, columns)
+def inputs_of(model, problem, lo, hi):
+    """Rows lo to hi of the samples of two parts, as floats: (hi - lo, features)."""
+    features = model.layout[0, FAN_IN]
+    return view(model.arena, problem.memory.places.inputs + lo * features, hi - lo, features)
 
 
 @inline
-def arrange(labels, order, shifts, of):
+def codes_of(problem, lo, hi):
+    """The same as they are stored: (hi - lo, bytes)."""
+    return view_rows(problem.memory.codes, lo, hi)
+
+
+@inline
+def target_of(model, problem, lo, hi):
+    """Rows lo to hi of the targets of a part: (hi - lo, outputs)."""
+    outputs = model.layout[-1, FAN_OUT]
+    return view(model.arena, problem.memory.places.target + lo * outputs, hi - lo, outputs)
+
+
+@inline
+def sums_of(model, problem, half, lo, hi):
+    """Rows lo to hi of a half of the first layer's sums: (hi - lo, padded)."""
+    padded = model.layout[0, PADDED]
+    return view(model.arena, problem.memory.places.sums + (half * problem.options.chunk + lo) * padded, hi - lo, padded)
+
+
+@inline
+def ones_of(model, problem, count):
+    """(count, 1)"""
+    return view(model.arena, problem.memory.places.ones, count, ONE)
+
+
+@inline
+def zeros_of(model, problem):
+    """(1, widest)"""
+    return view(model.arena, problem.memory.places.zeros, ONE, problem.options.widest)
+
+
+@inline
+def row_of(team, model, problem, columns):
+    """A row of the thread's own: (1, columns)."""
+    return view(model.arena, problem.memory.places.rows + team.thread * problem.options.widest, ONE, columns)
+
+
+@inline
+def work_of(team, model, problem):
+    """The thread's scratch memory for the sparse first layer."""
+    memory = problem.memory
+    return sparse_work(model.arena, memory.places.work[team.thread], model.layout[0, FAN_IN], team.thread, memory.work)
+
+
+@inline
+def arrange(team, problem, order, shifts):
     """Put samples of one label side by side, for the sparse first layer: GROUP neighbours share most of their non-zeros.
 
     Within a batch the order changes nothing but the rounding of sums. Without labels it stays.
     """
-    count, by_label = of.count, labels.size > 0
+    labels, of = problem.data.labels, problem.memory.arrangement
+    place, chosen, moved = of.place[team.thread], of.chosen[team.thread], of.shifts[team.thread]
+    count, by_label = of.count[team.thread], labels.size > 0
     for c in range(count.size):
         count[c] = 0
     if by_label:
@@ -91,11 +114,11 @@ def arrange(labels, order, shifts, of):
             count[c] += count[c - 1]
     for i in range(order.size):
         c = labels[order[i]] if by_label else 0
-        of.place[count[c]] = i
-        of.chosen[count[c]] = order[i]
+        place[count[c]] = i
+        chosen[count[c]] = order[i]
         count[c] += 1
     for i in range(shifts.shape[0]):
-        of.shifts[i, 0], of.shifts[i, 1] = shifts[of.place[i], 0], shifts[of.place[i], 1]
+        moved[i, 0], moved[i, 1] = shifts[place[i], 0], shifts[place[i], 1]
 
 
 @inline
@@ -120,42 +143,43 @@ def load_targets(problem, chosen, target):
 
 
 @inline
-def fetch(problem, order, shifts, key, local, lo, hi, x, codes):
-    """Rows lo to hi of the next part of a batch, whose samples are order (rows,), into x (rows, features) or codes (rows, bytes)."""
-    of = local.arrangement
-    arrange(problem.data.labels, order, shifts, of)
-    own_codes, own_shifts = view_rows(codes, lo, hi), of.shifts[lo : hi if shifts.shape[0] > 0 else lo]
-    load_samples(problem, of.chosen[lo:hi], own_shifts, key, own_codes)
+def fetch(team, model, problem, coming, lo, hi):
+    """Rows lo to hi of the next part of a batch, whose samples are order (rows,): as they are stored, and if need be as floats."""
+    of, first = problem.memory.arrangement, coming.first
+    arrange(team, problem, coming.order, coming.shifts)
+    codes = codes_of(problem, first + lo, first + hi)
+    shifts = of.shifts[team.thread][lo : hi if coming.shifts.shape[0] > 0 else lo]
+    load_samples(problem, of.chosen[team.thread][lo:hi], shifts, coming.key, codes)
     if problem.options.convert:
-        batch.multiply_by(own_codes, problem.numbers.scale, view_rows(x, lo, hi))
+        batch.multiply_by(codes, problem.numbers.scale, inputs_of(model, problem, first + lo, first + hi))
 
 
 @inline
-def multiply_half(model, problem, local, half, x, codes, out):
-    """out (rows, padded) = x[:, begin:end] W[begin:end], half of the first layer's sums for rows of the batch."""
+def multiply_half(team, model, problem, half, lo, hi, out):
+    """out (rows, padded) = x[lo:hi, begin:end] W[begin:end], half of the first layer's sums for these rows."""
     begin, end, numbers = problem.shares.halves[half], problem.shares.halves[half + 1], problem.numbers
-    weights, init = all_weights(model, ZERO), local.zeros
+    weights, init = all_weights(model, ZERO), zeros_of(model, problem)
     if numbers.background != 0:
-        init = first_columns(local.row, weights.shape[1])
-        add_rows(numbers.background, view_rows(local.ones, 0, end - begin), view_rows(weights, begin, end), init)
+        init = row_of(team, model, problem, weights.shape[1])
+        add_rows(numbers.background, ones_of(model, problem, end - begin), view_rows(weights, begin, end), init)
     if problem.options.sparse:
-        call(problem.parts.multiply, (codes, begin, end, numbers.scale, weights, init, out, local.work))
+        codes, work = codes_of(problem, lo, hi), work_of(team, model, problem)
+        call(problem.parts.multiply, (codes, begin, end, numbers.scale, weights, init, out, work))
     else:
+        x = inputs_of(model, problem, lo, hi)
         dense.multiply_range(x, dense.STRAIGHT, begin, end, weights, dense.ZEROS, out, out)
 
 
 @inline
-def multiply_input(team, model, problem, local, x, codes):
-    """A thread's share of the first layer's sums of x or codes: some rows of either half, or of both."""
-    rows, chunk = codes.shape[0], problem.options.chunk
+def multiply_input(team, model, problem, first, rows):
+    """A thread's share of the first layer's sums of `rows` samples from `first` on: some rows of either half, or of both."""
     units = (rows + UNIT - 1) // UNIT
     for half in range(HALVES):
         lo = min(rows, UNIT * max(0, HALVES * units * team.thread // team.threads - half * units))
         hi = min(rows, UNIT * max(0, HALVES * units * (team.thread + 1) // team.threads - half * units))
         if lo < hi:
-            own_x, own_codes = view_rows(x, lo, hi), view_rows(codes, lo, hi)
-            out = view_rows(local.sums, half * chunk + lo, half * chunk + hi)
-            multiply_half(model, problem, local, half, own_x, own_codes, out)
+            out = sums_of(model, problem, half, lo, hi)
+            multiply_half(team, model, problem, half, first + lo, first + hi, out)
 
 
 @inline
@@ -167,22 +191,26 @@ def drop(model, parts, layer, samples, key, lo, hi):
 
 
 @inline
-def forward_samples(model, parts, sums, chunk, samples, key, lo, hi):
-    """Rows lo to hi through all layers, from sums (2 chunk, padded), the halves of the first layer's one below the other."""
+def add_halves(model, problem, lo, hi):
+    """Rows lo to hi of the first layer's z: both halves of its sums, and the bias."""
     bias, out = flat(bias_of(model, ZERO)), outputs_of(model, ZERO, lo, hi)
+    first, second = sums_of(model, problem, 0, lo, hi), sums_of(model, problem, 1, lo, hi)
     for i in range(hi - lo):
         row = flat(view_rows(out, i, i + 1))
-        one, other = (
-            flat(view_rows(sums, lo + i, lo + i + 1)),
-            flat(view_rows(sums, chunk + lo + i, chunk + lo + i + 1)),
-        )
+        one, other = flat(view_rows(first, i, i + 1)), flat(view_rows(second, i, i + 1))
         for j in range(row.size):
             row[j] = one[j] + other[j] + bias[j]
+
+
+@inline
+def forward_samples(model, problem, samples, key, lo, hi):
+    """Rows lo to hi through all layers, from the first layer's sums; samples (hi - lo,) are their numbers."""
+    add_halves(model, problem, lo, hi)
     activate(model, ZERO, lo, hi)
-    drop(model, parts, ZERO, samples, key, lo, hi)
+    drop(model, problem.parts, ZERO, samples, key, lo, hi)
     for l in range(1, model.layout.shape[0]):
         forward_layer(model, l, lo, hi)
-        drop(model, parts, l, samples, key, lo, hi)
+        drop(model, problem.parts, l, samples, key, lo, hi)
 
 
 @inline
@@ -211,76 +239,77 @@ def backward_samples(model, lo, hi):
 
 
 @inline
-def by_samples(model, problem, local, key, lo, hi, sample_scale, sample_losses):
-    """Rows lo to hi of a part from the first layer's sums on through the network and back.
-
-    sample_scale, sample_losses (rows of the part,) are in the order of the epoch.
-    """
-    of, target, options = local.arrangement, view_rows(local.target, lo, hi), problem.options
+def by_samples(team, model, problem, span, start, lo, hi):
+    """Rows lo to hi of the part of a batch that begins at `start` of the epoch: from the first layer's sums on, and back."""
+    of, target = problem.memory.arrangement, target_of(model, problem, lo, hi)
+    place, scale, losses = of.place[team.thread], of.scale[team.thread], of.losses[team.thread]
     for i in range(hi - lo):
-        of.scale[i] = sample_scale[of.place[lo + i]]
-    load_targets(problem, of.chosen[lo:hi], target)
-    forward_samples(model, problem.parts, local.sums, options.chunk, of.chosen[lo:hi], key, lo, hi)
-    loss_and_delta(model, problem, target, of.scale, lo, hi, of.losses)
+        scale[i] = span.scale[start + place[lo + i]]
+    chosen = of.chosen[team.thread][lo:hi]
+    load_targets(problem, chosen, target)
+    forward_samples(model, problem, chosen, span.key, lo, hi)
+    loss_and_delta(model, problem, target, scale, lo, hi, losses)
     for i in range(lo, hi):
-        sample_losses[of.place[i]] = of.losses[i - lo]
+        span.losses[start + place[i]] = losses[i - lo]
     backward_samples(model, lo, hi)
 
 
 @inline
-def step_rows(model, problem, local, part, rows, init, weights, rule, adds):
-    """One step of `weights`, which stand for these rows, along init + the gradient of this part of the batch.
-
-    With `adds` they are not weights but the gradient of earlier parts, to which that of this one is added.
-    """
-    delta, samples = deltas_of(model, rows.layer, ZERO, part.codes.shape[0]), part.codes.shape[0]
-    state, parts = state_of(model, weights), problem.parts
+def step_rows(team, model, problem, part, rows, moved):
+    """One step of what stands for these rows, by the gradient of this part of the batch."""
+    init, weights, rule, adds = moved
+    delta, state, parts = deltas_of(model, rows.layer, ZERO, part.rows), state_of(model, weights), problem.parts
     if rows.layer == 0 and problem.options.sparse:
         itemsize, scale = problem.options.itemsize, problem.numbers.scale
-        own = part.codes[:, rows.lo * itemsize : rows.hi * itemsize]
-        kernel = parts.add_first if adds else parts.update_first
-        call(kernel, (own, scale, delta, init, weights, state, rule, local.work))
-    else:
-        before = part.x if rows.layer == 0 else outputs_of(model, rows.layer - 1, ZERO, samples)
-        kernel = parts.add if adds else parts.update
-        call(kernel, (before[:, rows.lo : rows.hi], delta, init, weights, state, rule))
+        codes = codes_of(problem, part.first, part.first + part.rows)
+        own, work = codes[:, rows.lo * itemsize : rows.hi * itemsize], work_of(team, model, problem)
+        call(parts.add_first if adds else parts.update_first, (own, scale, delta, init, weights, state, rule, work))
+        return
+    before = outputs_of(model, max(rows.layer - 1, 0), ZERO, part.rows)
+    if rows.layer == 0:
+        before = inputs_of(model, problem, part.first, part.first + part.rows)
+    call(parts.add if adds else parts.update, (before[:, rows.lo : rows.hi], delta, init, weights, state, rule))
 
 
 @inline
-def update_weights(model, problem, schedule, local, part, rows, common):
+def update_weights(team, model, problem, schedule, part, rows, common):
     """Rows of the weights of a layer: gradient over the samples of this part, and after the last the step.
 
     common (1, >= padded) is a part of the gradient that all rows share.
     """
     weights = weights_of(model, rows.layer, rows.lo, rows.hi)
-    rule = rule_of(schedule, part.step, rows.layer, WEIGHTS, local.rule)
-    if model.gradient < 0:
-        step_rows(model, problem, local, part, rows, common, weights, rule, False)
-        return
-    earlier = gradient_of(model, rows.layer, rows.lo, rows.hi)
-    if part.is_first:
-        fill(earlier, model.arena.dtype.type(0))
-    if not part.is_last:
-        step_rows(model, problem, local, part, rows, common, earlier, rule, True)
-        return
-    for i in range(earlier.shape[0]):
-        for j in range(earlier.shape[1]):
-            earlier[i, j] += common[0, j]
-    step_rows(model, problem, local, part, rows, earlier, weights, rule, False)
+    rule = rule_of(schedule, part.step, rows.layer, WEIGHTS, problem.memory.rules[team.thread])
+    moved = Moved(common, weights, rule, False)
+    if model.gradient >= 0:
+        earlier = gradient_of(model, rows.layer, rows.lo, rows.hi)
+        if part.is_first:
+            fill(earlier, model.arena.dtype.type(0))
+        if part.is_last:
+            add_to_rows(earlier, common)
+            moved = Moved(earlier, weights, rule, False)
+        else:
+            moved = Moved(common, earlier, rule, True)
+    step_rows(team, model, problem, part, rows, moved)
 
 
 @inline
-def update_bias(model, problem, schedule, local, part, layer):
+def add_to_rows(matrix, row):
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            matrix[i, j] += row[0, j]
+
+
+@inline
+def update_bias(team, model, problem, schedule, part, layer):
     """The bias of a layer: its gradient is the sum of delta over the batch."""
     bias = bias_of(model, layer)
-    total = bias_gradient_of(model, layer) if model.gradient >= 0 else first_columns(local.row, bias.shape[1])
-    samples = part.codes.shape[0]
+    total = bias_gradient_of(model, layer) if model.gradient >= 0 else row_of(team, model, problem, bias.shape[1])
     if part.is_first:
         fill(total, model.arena.dtype.type(0))
-    delta = deltas_of(model, layer, ZERO, samples)
-    dense.multiply(view_rows(local.ones, 0, samples), dense.TRANSPOSED, delta, dense.OUT, total, total)
+    delta, ones = deltas_of(model, layer, ZERO, part.rows), ones_of(model, problem, part.rows)
+    dense.multiply(ones, dense.TRANSPOSED, delta, dense.OUT, total, total)
     if part.is_last:
-        rule = rule_of(schedule, part.step, layer, BIASES, local.rule)
+        rule = rule_of(schedule, part.step, layer, BIASES, problem.memory.rules[team.thread])
         call(problem.parts.step, (bias, state_of(model, bias), total, rule))
 
 
@@ -301,34 +330,35 @@ def transpose_rows(model, rows):
 
 
 @inline
-def by_features(team, model, problem, schedule, local, part):
+def by_features(team, model, problem, schedule, part):
     """A thread's share of the rows of all weights, and of the biases."""
-    samples, background = part.codes.shape[0], problem.numbers.background
+    background = problem.numbers.background
     for l in range(model.layout.shape[0]):
-        rows, common = rows_of(team, model, problem, l), local.zeros
+        rows, common = rows_of(team, model, problem, l), zeros_of(model, problem)
         if l == 0 and background != 0:
-            delta = deltas_of(model, l, ZERO, samples)
-            common = first_columns(local.row, delta.shape[1])
-            add_rows(background, view_rows(local.ones, 0, samples), delta, common)
-        update_weights(model, problem, schedule, local, part, rows, common)
+            delta = deltas_of(model, l, ZERO, part.rows)
+            common = row_of(team, model, problem, delta.shape[1])
+            add_rows(background, ones_of(model, problem, part.rows), delta, common)
+        update_weights(team, model, problem, schedule, part, rows, common)
         if part.is_last:
             transpose_rows(model, rows)
     for l in range(team.thread, model.layout.shape[0], team.threads):
-        update_bias(model, problem, schedule, local, part, l)
+        update_bias(team, model, problem, schedule, part, l)
 
 
 @inline
-def apply_gradient(team, model, problem, schedule, local, s):
+def apply_gradient(team, model, problem, schedule, s):
     """A thread's share of the step number `s` along the gradient that is kept: that of tiles without a term."""
+    of_thread = problem.memory.rules[team.thread]
     for l in range(model.layout.shape[0]):
         rows = rows_of(team, model, problem, l)
         weights, gradient = weights_of(model, l, rows.lo, rows.hi), gradient_of(model, l, rows.lo, rows.hi)
-        none, rule = view_rows(local.x, 0, 0)[:, rows.lo : rows.hi], rule_of(schedule, s, l, WEIGHTS, local.rule)
+        none, rule = inputs_of(model, problem, 0, 0)[:, rows.lo : rows.hi], rule_of(schedule, s, l, WEIGHTS, of_thread)
         delta, state = deltas_of(model, l, ZERO, ZERO), state_of(model, weights)
         call(problem.parts.update, (none, delta, gradient, weights, state, rule))
         transpose_rows(model, rows)
     for l in range(team.thread, model.layout.shape[0], team.threads):
-        bias, rule = bias_of(model, l), rule_of(schedule, s, l, BIASES, local.rule)
+        bias, rule = bias_of(model, l), rule_of(schedule, s, l, BIASES, of_thread)
         call(problem.parts.step, (bias, state_of(model, bias), bias_gradient_of(model, l), rule))
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from fastfc.kernels.fused import batch, dense, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.llvm.views import flat, view, view_rows
 from fastfc.kernels.fused.model import activate, all_weights, bias_of, forward_hidden, outputs_of, sparse_work
-from fastfc.kernels.fused.records import CHUNK, FAN_OUT, SCALE_PLACE, WORK_PLACE, Model, ThreadMemory
+from fastfc.kernels.fused.records import CHUNK, FAN_OUT, SCALE_PLACE, WORK_PLACE
 from fastfc.kernels.fused.team import share
 
 BLOCK = 128 * CHUNK  # samples that are put in another order at a time: they stay in the caches

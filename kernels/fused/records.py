@@ -224,6 +224,13 @@ class Span(NamedTuple):
     is_held: int
 
 
+class Varying(NamedTuple):
+    """What changes from call to call of a training."""
+
+    schedule: Schedule
+    span: Span
+
+
 class Task(NamedTuple):
     """What is predicted, and with what: samples X (n, features), scale (1,) of them; sort_features, by which samples are brought
     together, with starts (threads, 2 ** sort_features + 1), keys (n,) and order (n,); codes (threads * CHUNK, features) and their

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -11,9 +10,8 @@ import numpy as np
 from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
-from fastfc.kernels.fused.encode import encode
+from fastfc.kernels.fused.encode import encode, is_mapped
 from fastfc.kernels.fused.records import (
-    FAN_IN,
     HALVES,
     NEVER,
     PADDED,
@@ -30,6 +28,7 @@ from fastfc.kernels.fused.records import (
     Shares,
     Span,
     Team,
+    Varying,
 )
 from fastfc.kernels.plan import Epoch, Plan
 
@@ -58,7 +57,7 @@ class Trainer:
         is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
         scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
         drops_input = any(plan.dropout[:1])
-        if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not drops_input:
+        if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not (drops_input or is_mapped(X)):
             background, outside = outside, 0.0
             X, scale = encode(X, background)
         self.plan, self.layers = plan, range(len(plan.layers) - 1)
@@ -125,6 +124,11 @@ class Trainer:
         """A copy of all parameters in one flat array, laid out as that of the gradient."""
         return self.arena.memory[: self.arena.parameters].copy()
 
+    def views(self, flat: np.ndarray) -> dict[str, Arrays]:
+        """Where in such an array the "weights" and the "biases" of each layer are: views of it."""
+        weights, biases = ([get(l, flat) for l in self.layers] for get in (self.arena.weights, self.arena.bias))
+        return {"weights": weights, "biases": biases}
+
     def place(self, flat: np.ndarray) -> None:
         """The parameters become those of such an array."""
         self.arena.memory[: self.arena.parameters] = flat
@@ -163,7 +167,7 @@ class Trainer:
             load = parts.load_shifted(self.plan.dtype, self.code_dtype)
             self.problem = self.problem._replace(parts=self.problem.parts._replace(load=load))
             self.calls.clear()
-        varying = Schedule(epoch.rules, self.factors), span
+        varying = Varying(Schedule(epoch.rules, self.factors), span)
         if kernel.name not in self.calls:
             more = (self.code_dtype,) if kernel is ONLINE else ()
             self.calls[kernel.name] = [
@@ -177,11 +181,10 @@ class Trainer:
 
     def _views(self) -> dict[str, Arrays]:
         """The parameters and the optimiser's state where they lie."""
-        arena, names = self.arena, self.plan.optimizer.states
-        views = {"weights": [arena.weights(l) for l in self.layers], "biases": [arena.bias(l) for l in self.layers]}
-        for k, name in enumerate(names, 1):
-            away = k * arena.distance
-            views[name] = [get(l, away) for get in (arena.weights, arena.bias) for l in self.layers]
+        arena, views = self.arena, self.views(self.arena.memory)
+        for k, name in enumerate(self.plan.optimizer.states, 1):
+            kept = self.views(arena.memory[k * arena.distance :])
+            views[name] = [*kept["weights"], *kept["biases"]]
         return views
 
     def _fill(self, state: dict[str, Arrays]) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fastfc.kernels.fused.compiler import objects
-from fastfc.kernels.fused.compiler.types_of import types_of
 from fastfc.kernels.fused.compiler.slots import TABLE, unpack
+from fastfc.kernels.fused.compiler.types_of import types_of
 
-# What object code may call, all of the C library: an unknown name would end the process that loads it.
+# What object code may call: of the C library alone, which is in a process without Numba too.
 CALLED = {"memcpy", "memset", "memmove", "sqrt", "sqrtf", "log", "logf", "log1p", "log1pf", "sched_yield", "SwitchToThread", "syscall"}
 
 
@@ -24,37 +23,44 @@ class ObjectLibrary(JITCodeLibrary):
     def _finalize_final_module(self):
         self._finalized = True
 
+    def _optimize_final_module(self):
+        """What the entry, which has the library's name, does not need is dropped first: much is there for Numba alone."""
+        for value in (*self._final_module.functions, *self._final_module.global_variables):
+            if not value.is_declaration and value.name != self.name:
+                value.linkage = "internal"
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+    def emit(self) -> bytes:
+        return self._codegen._tm.emit_object(self._final_module)
+
 
 @global_compiler_lock
 def object_code(helper, symbol, key) -> bytes:
-    """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`."""
+    """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`; as
+    `objects` keeps it."""
     arguments, context = types_of(key), cpu_target.target_context
     helper.compile(types.void(*arguments))
     compiled = helper.overloads[arguments]
     library = ObjectLibrary(context.codegen(), symbol)
     module = library.create_ir_module(symbol)
     entry = ir.Function(module, ir.FunctionType(ir.VoidType(), [TABLE]), symbol)
-    builder, places = ir.IRBuilder(entry.append_basic_block()), count()
-    values = [unpack(context, builder, kind, entry.args[0], places) for kind in arguments]
+    builder = ir.IRBuilder(entry.append_basic_block())
+    together = types.Tuple(arguments)
+    values = cgutils.unpack_tuple(builder, unpack(context, builder, together, entry.args[0], 0), len(arguments))
     native = context.declare_function(module, compiled.fndesc)
     context.call_conv.call_function(builder, native, types.none, arguments, values)
     builder.ret_void()
     library.add_ir_module(module)
     library.add_linking_library(compiled.library)
     library.finalize()
-    _check(library._final_module, symbol)
-    return library._codegen._tm.emit_object(library._final_module)
+    code = library.emit()
+    return objects.content_of(_calls(library._final_module, symbol), code)
 
 
-def _check(module, symbol) -> None:
-    """Raise NotImplementedError unless all that the code calls is in it, or in CALLED."""
+def _calls(module, symbol) -> set[str]:
+    """The functions that the code calls and does not have. NotImplementedError unless they are in CALLED."""
     declared = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     if declared - CALLED:
         raise NotImplementedError(f"{symbol} calls {', '.join(sorted(declared - CALLED))}")
-
-
-def compile_kernel(helper, symbol, key) -> int:
-    """The address of the kernel, which is kept for the next process."""
-    code = object_code(helper, symbol, key)
-    objects.save(symbol, code)
-    return objects.link(symbol, code)
+    return declared

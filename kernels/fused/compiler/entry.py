@@ -6,21 +6,27 @@ A kernel that was compiled before is loaded without Numba, and without importing
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
+import time
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastfc.kernels.fused.compiler import objects
+from fastfc.kernels.fused.compiler.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import while_compiling
 from fastfc.kernels.fused.compiler.signature import key_of, pack
+from fastfc.machine.terminal import announce
 
 PACKAGE = "fastfc.kernels.fused"
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # lets go of the GIL while it runs
 
+spent = 0.0  # seconds of this process in compiling and loading
 _addresses: dict[str, int] = {}  # by symbol
-_compiled: list[str] = []  # symbols of what this process has compiled, and not found
+_compiled: list[str] = []  # names of what this process has compiled, and not found
 
 
 class Entry:
@@ -38,7 +44,11 @@ class Entry:
         """The same, of arguments with this key."""
         symbol = objects.symbol_of(self.name, key)
         if symbol not in _addresses:
-            _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
+            start = time.perf_counter()
+            try:
+                _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
+            finally:
+                _spend(time.perf_counter() - start)
         return _addresses[symbol]
 
     def bind(self, *arguments: Any) -> Call:
@@ -75,12 +85,27 @@ class Call:
         self.arguments = (*self.arguments[:-1], value)
 
 
+def _spend(seconds: float) -> None:
+    global spent
+    spent += seconds
+
+
 @while_compiling
 def _compile(name: str, key: str) -> int:
     symbol = objects.symbol_of(name, key)
     if symbol in _addresses:  # by another thread, meanwhile
         return _addresses[symbol]
+    _say_once()
     module, _, function = name.rpartition(".")
     kernel = getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
-    _compiled.append(symbol)
-    return kernel.compile(symbol, key)
+    _addresses[symbol] = kernel.compile(symbol, key)
+    _compiled.append(name)
+    return _addresses[symbol]
+
+
+@functools.cache
+def _say_once() -> None:
+    """On a terminal, why nothing else happens for a while."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        kept = "kept for the next time" if cache_folder() else "but not kept, as no folder can be written"
+        announce(f"kernels are compiled for this machine, which takes some 10 s; they are {kept}")

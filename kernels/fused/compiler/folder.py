@@ -43,6 +43,11 @@ def cache_folder() -> Path | None:
     return folder
 
 
+def why_not_kept() -> str:
+    """Why compiled kernels are not kept in `cache_folder`, or "" where they are."""
+    return "" if cache_folder() else "no folder can be written, so that each process compiles anew"
+
+
 def _claim(folder: Path) -> None:
     """Let nobody else look into the folder; PermissionError if others could have put files there, which would be run."""
     if not _is_private(folder):

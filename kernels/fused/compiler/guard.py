@@ -24,7 +24,10 @@ hold_while_forking(_compiling)
 
 
 def hold_locks_of_others() -> None:
-    """Forks wait for Numba and LLVM too: functions of others are compiled, and freed by whichever thread collects garbage."""
+    """Forks wait for Numba and LLVM too: functions of others are compiled, and freed by whichever thread collects garbage.
+
+    In the order in which Numba takes them.
+    """
     with contextlib.suppress(ImportError, AttributeError):
         from llvmlite.binding import ffi
         from numba.core.compiler_lock import global_compiler_lock

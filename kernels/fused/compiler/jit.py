@@ -6,20 +6,19 @@ lean on parts of Numba that may change with any version: without them kernels ar
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import typeof_impl
 
+from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.entry import Entry
-from fastfc.kernels.fused.compiler.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import between_helpers, hold_locks_of_others, warn_once
-from fastfc.kernels.fused.compiler.types_of import types_of
+from fastfc.kernels.fused.compiler.known import is_known, plainly
 from fastfc.kernels.fused.compiler.slots import arguments_of
-
-TESTED = (0, 68)  # the Numba whose inside is known here
-REQUIREMENT = "numba>=0.68.1,<0.69"
+from fastfc.kernels.fused.compiler.types_of import types_of
 
 # No flag that lets the compiler assume away NaN, inf or signed zeros, or reorder a sum: only a*b + c may become one FMA.
 OPTIONS: Any = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -30,17 +29,14 @@ ZERO, ONE = np.arange(2)
 HELPER: dict[str, Any] = {}
 PLAIN = ""  # why kernels are compiled by Numba's public means alone, where they are
 try:
-    if numba.version_info.short != TESTED:
+    if not is_known(numba.__version__):
         raise ImportError("its version")
-    from fastfc.kernels.fused.compiler.build import compile_kernel
+    from fastfc.kernels.fused.compiler.build import object_code
     from fastfc.kernels.fused.compiler.lowering import HelperCompiler
 
     HELPER = {"pipeline_class": HelperCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 except (ImportError, AttributeError) as error:
-    PLAIN = (
-        f"kernels are compiled by plain numba, anew in each process, as Numba {numba.__version__} is not known to "
-        f"fastfc ({error}): pip install '{REQUIREMENT}'"
-    )
+    PLAIN = plainly(numba.__version__, str(error))
     warn_once("jit", PLAIN)
 
 hold_locks_of_others()
@@ -65,12 +61,25 @@ class Kernel(Entry):
 
     def __init__(self, function):
         super().__init__(f"{function.__module__.removeprefix('fastfc.kernels.fused.')}.{function.__name__}")
+        functools.update_wrapper(self, function)
         self.py_func, self.helper = function, inline(function)
 
     def compile(self, symbol: str, key: str) -> int:
-        """The address of its compiled form for the arguments of a key."""
-        if not PLAIN:
-            return compile_kernel(self.helper, symbol, key)
+        """The address of its compiled form for the arguments of a key, which is kept for the next process."""
+        if PLAIN:
+            return self._compile_plainly(key)
+        try:
+            content = object_code(self.helper, symbol, key)
+            address = objects.link(symbol, content)
+        except Exception as error:
+            address = self._compile_plainly(key)  # raises what is wrong with the kernel itself
+            reason = f"{type(error).__name__}: {error}"
+            warn_once("build", f"compiled kernels cannot be kept, so every process compiles anew, after {reason}")
+            return address
+        objects.save(symbol, content)
+        return address
+
+    def _compile_plainly(self, key: str) -> int:
         helper, like = self.helper, numba.types.Tuple(types_of(key))
 
         @numba.cfunc(numba.types.void(numba.types.CPointer(numba.types.int64)), **OPTIONS)
@@ -84,8 +93,3 @@ class Kernel(Entry):
 @typeof_impl.register(Kernel)
 def _typeof_kernel(kernel, context):
     return numba.typeof(kernel.helper)
-
-
-def why_not_kept() -> str:
-    """Why compiled kernels are not kept in `cache_folder`, or "" where they are."""
-    return PLAIN or ("" if cache_folder() else "no folder can be written, so that each process compiles anew")

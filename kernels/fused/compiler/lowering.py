@@ -16,8 +16,12 @@ from fastfc.kernels.fused.compiler.guard import warn_once
 class HelperLibrary(JITCodeLibrary):
     """The code of a helper, for linking only. Numba would optimise it, and make machine code of it, for itself alone."""
 
+    def _optimize_functions(self, ll_module):
+        """Left to the kernel, as all that follows."""
+        ll_module.data_layout = self._codegen._data_layout
+
     def _optimize_final_module(self):
-        """Left to the kernel."""
+        pass
 
     def _finalize_final_module(self):
         self._finalize_dynamic_globals()

@@ -1,10 +1,15 @@
-"""Compiled kernels as files of object code, loaded by LLVM alone: a checksum, then what goes into memory."""
+"""Compiled kernels as files of object code, loaded by LLVM alone.
+
+What is kept of a kernel is a line with the names of what it calls of the C library, and object code. A file is a checksum of
+that, and of its own name and folder, and then that.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -12,46 +17,60 @@ import llvmlite.binding as llvm
 from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import warn_once
+from fastfc.machine.forks import hold_while_forking
 
 CHECKSUM = hashlib.sha256().digest_size
 SUFFIX = ".o"
 
 _engines: list[llvm.ExecutionEngine] = []  # the memory of what is loaded is theirs
+_loading = threading.RLock()
+
+hold_while_forking(_loading)  # a child would find LLVM locked
 
 
 def symbol_of(name: str, key: str) -> str:
     """What the entry of a kernel is called in its object code: of these arguments, on this CPU."""
-    digest = hashlib.sha256(f"{name}{key} {cpu.NAME} {cpu.FEATURES}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{name}{key} {cpu.TRIPLE} {cpu.NAME} {cpu.FEATURES}".encode()).hexdigest()
     return f"{name}-{digest[:16]}"
 
 
 def load(symbol: str) -> int | None:
     """The address of a kernel that is kept; None where it is not.
 
-    A file cut short, altered or from elsewhere does not match its checksum, and counts as absent.
+    A file cut short, altered or from elsewhere does not match its checksum, and counts as absent. One that is whole and cannot
+    be loaded would be compiled anew by every process, which is told, once.
     """
     folder = cache_folder()
     if folder is None:
         return None
     path = folder / f"{symbol}{SUFFIX}"
     try:
-        content = path.read_bytes()
+        kept = path.read_bytes()
     except OSError:  # a file that is there is replaced
         return None
-    checksum, code = content[:CHECKSUM], content[CHECKSUM:]
-    return link(symbol, code) if checksum == _checksum(path, code) else None
+    checksum, content = kept[:CHECKSUM], kept[CHECKSUM:]
+    if checksum != _checksum(path, content):
+        return None
+    try:
+        return link(symbol, content)
+    except RuntimeError as error:
+        warn_once("load", f"compiled kernels cannot be loaded from {folder}, so every process compiles anew: {error}")
+        return None
 
 
-def save(symbol: str, code: bytes) -> None:
+def save(symbol: str, content: bytes) -> None:
     """Keep object code for the next process; where that cannot be, it is told, once."""
     folder = cache_folder()
+    if folder is not None and not folder.exists():  # since it was looked at
+        cache_folder.cache_clear()
+        folder = cache_folder()
     if folder is None:
         return
     path = folder / f"{symbol}{SUFFIX}"
     try:
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
             try:
-                file.write(_checksum(path, code) + code)
+                file.write(_checksum(path, content) + content)
                 file.close()
                 os.replace(file.name, path)
             except BaseException:
@@ -60,18 +79,34 @@ def save(symbol: str, code: bytes) -> None:
                 raise
     except OSError as error:
         what = f"compiled kernels cannot be kept in {folder}, so every process compiles anew"
-        warn_once("cache", f"{what}: {type(error).__name__}: {error}")
+        warn_once("save", f"{what}: {type(error).__name__}: {error}")
 
 
-def link(symbol: str, code: bytes) -> int:
-    """Put object code into memory; the address of its entry. What it calls of the C library is found in this process."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), cpu.target_machine())
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    _engines.append(engine)
-    return engine.get_function_address(symbol)
+def content_of(calls: set[str], code: bytes) -> bytes:
+    """What is kept: object code, and the names that it calls."""
+    return " ".join(sorted(calls)).encode() + b"\n" + code
 
 
-def _checksum(path: Path, code: bytes) -> bytes:
-    """Of the code in this file of this folder."""
-    return hashlib.sha256(f"{path.parent.name}/{path.name}\0".encode() + code).digest()
+def link(symbol: str, content: bytes) -> int:
+    """Put object code into memory; the address of its entry. RuntimeError where that cannot be."""
+    calls, _, code = content.partition(b"\n")
+    with _loading:
+        unknown = [name for name in calls.decode("ascii", "replace").split() if llvm.address_of_symbol(name) is None]
+        if unknown:  # LLVM would end the process
+            raise RuntimeError(f"{symbol} calls {', '.join(unknown)}, which is not in this process")
+        file = llvm.ObjectFileRef.from_data(code)
+        if not file._ptr or not any(section.is_text() for section in file.sections()):
+            raise RuntimeError(f"{symbol} is not object code of {cpu.TRIPLE}")
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), cpu.target_machine())
+        engine.add_object_file(file)
+        engine.finalize_object()
+        address = engine.get_function_address(symbol)
+        if not address:
+            raise RuntimeError(f"{symbol} is not in its object code")
+        _engines.append(engine)
+        return address
+
+
+def _checksum(path: Path, content: bytes) -> bytes:
+    """Of the content of this file of this folder."""
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\0".encode() + content).digest()

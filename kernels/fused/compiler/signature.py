@@ -1,6 +1,6 @@
 """What a kernel is called with: as text, the key of its compiled form, and as a table of 64-bit slots.
 
-    array       u1:2C       dtype, dimensions, C-contiguous, or A: any, as are those of 3 dimensions      address, shape, and of A the strides in bytes
+    array       u1:2C       dtype, dimensions, C-contiguous, or A, any      address, shape, and of A the strides in bytes
     int         i           one slot; from 2**63 on, the signed number of the same bits
     float       f4, f8      one slot, its bits
     tuple       Name(a,b)   what is in it; Name of a NamedTuple of `records`, or none
@@ -21,7 +21,7 @@ Key = str
 def pack(value: Any, slots: list[int]) -> Key:
     """The key of a value, whose slots are added to `slots`."""
     if isinstance(value, np.ndarray):
-        layout = "C" if value.ndim < 3 and value.flags.c_contiguous else "A"
+        layout = "C" if value.flags.c_contiguous else "A"
         slots.append(value.__array_interface__["data"][0])
         slots.extend(value.shape)
         if layout == "A":

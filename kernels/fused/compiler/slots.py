@@ -2,57 +2,111 @@
 
 from __future__ import annotations
 
-from itertools import count
+import hashlib
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
 I64 = ir.IntType(64)
 TABLE = I64.as_pointer()
 
 
-def _strides(context, builder, array_type, shape):
-    """Of a C-contiguous array, in bytes."""
-    strides = [I64(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))]
-    for extent in reversed(shape[1:]):
-        strides.insert(0, builder.mul(strides[0], extent))
-    return strides
+class Record(types.Type):
+    """A named tuple that a kernel is called with: a pointer to its slots, from which a field is loaded where it is used.
+
+    By value it would go from helper to helper in up to a hundred parts, for each of which code is made.
+    """
+
+    def __init__(self, names: tuple[str, ...], kinds: tuple[Any, ...], key: str) -> None:
+        self.names, self.kinds = names, kinds
+        super().__init__(f"{key[: key.index('(')]}_{hashlib.sha256(key.encode()).hexdigest()[:8]}")
+
+    def place(self, field: int) -> int:
+        """How many slots come before a field, or with the number of fields, how many there are."""
+        return sum(map(size_of, self.kinds[:field]))
 
 
-def unpack(context, builder, kind, table, places):
-    """The value of a Numba type from the next slots of `table`, whose numbers `places` gives."""
+register_model(Record)(lambda manager, kind: models.PrimitiveModel(manager, kind, TABLE))
 
-    def slot(as_type):
-        at = builder.gep(table, [I64(next(places))])
-        return builder.load(builder.bitcast(at, as_type.as_pointer()))
 
+@infer_getattr
+class _Fields(AttributeTemplate):
+    key = Record
+
+    def generic_resolve(self, kind, name):
+        return kind.kinds[kind.names.index(name)] if name in kind.names else None
+
+
+@lower_getattr_generic(Record)
+def _field(context, builder, kind, table, name):
+    field = kind.names.index(name)
+    return unpack(context, builder, kind.kinds[field], table, kind.place(field))
+
+
+def size_of(kind: Any) -> int:
+    """How many slots a value takes."""
     if isinstance(kind, types.Array):
-        data, shape = slot(context.get_data_type(kind.dtype).as_pointer()), [slot(I64) for _ in range(kind.ndim)]
-        contiguous = kind.layout == "C"
-        strides = _strides(context, builder, kind, shape) if contiguous else [slot(I64) for _ in range(kind.ndim)]
-        array = context.make_array(kind)(context, builder)
-        context.populate_array(
-            array,
-            data=data,
-            shape=cgutils.pack_array(builder, shape),
-            strides=cgutils.pack_array(builder, strides),
-            itemsize=I64(context.get_abi_sizeof(context.get_data_type(kind.dtype))),
-            meminfo=None,
-        )
-        return array._getvalue()
+        return 1 + kind.ndim * (1 if kind.layout == "C" else 2)
+    if isinstance(kind, Record):
+        return kind.place(len(kind.kinds))
     if isinstance(kind, types.BaseTuple):
-        return context.make_tuple(builder, kind, [unpack(context, builder, item, table, places) for item in kind])
+        return sum(map(size_of, kind))
+    return 0 if isinstance(kind, types.NoneType) else 1
+
+
+def _load(builder, table, place, as_type):
+    """A slot, which no kernel changes: LLVM may load it once for a loop."""
+    loaded = builder.load(builder.bitcast(builder.gep(table, [I64(place)]), as_type.as_pointer()))
+    loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return loaded
+
+
+def unpack(context, builder, kind, table, place):
+    """The value of a Numba type from the slots of `table`, beginning with number `place`."""
+    if isinstance(kind, Record):
+        return builder.gep(table, [I64(place)])
+    if isinstance(kind, types.Array):
+        return _array(context, builder, kind, table, place)
+    if isinstance(kind, types.BaseTuple):
+        values = []
+        for item in kind:
+            values.append(unpack(context, builder, item, table, place))
+            place += size_of(item)
+        return context.make_tuple(builder, kind, values)
     if isinstance(kind, types.NoneType):
         return context.get_dummy_value()
-    return slot(context.get_value_type(kind))
+    return _load(builder, table, place, context.get_value_type(kind))
+
+
+def _array(context, builder, kind, table, place):
+    element, size = context.get_data_type(kind.dtype), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    shape = [_load(builder, table, place + 1 + d, I64) for d in range(kind.ndim)]
+    strides = [I64(size)]
+    for extent in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], extent))
+    if kind.layout != "C":
+        strides = [_load(builder, table, place + 1 + kind.ndim + d, I64) for d in range(kind.ndim)]
+    array = context.make_array(kind)(context, builder)
+    context.populate_array(
+        array,
+        data=_load(builder, table, place, element.as_pointer()),
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=I64(size),
+        meminfo=None,
+    )
+    return array._getvalue()
 
 
 def pack(context, builder, kind, value, slots):
     """Put the values of the slots of `value` into the list `slots`."""
-    if isinstance(kind, types.Array):
+    if isinstance(kind, Record):
+        slots.extend(_load(builder, value, place, I64) for place in range(size_of(kind)))
+    elif isinstance(kind, types.Array):
         array = context.make_array(kind)(context, builder, value)
         slots.append(builder.ptrtoint(array.data, I64))
         slots.extend(cgutils.unpack_tuple(builder, array.shape))
@@ -93,7 +147,7 @@ def arguments_of(typingctx: Any, table: Any, like: Any) -> Any:
     kind = like.instance_type
 
     def codegen(context, builder, signature, args):
-        return unpack(context, builder, kind, args[0], count())
+        return unpack(context, builder, kind, args[0], 0)
 
     return kind(table, like), codegen
 

@@ -11,6 +11,7 @@ from numba import from_dtype, types
 
 from fastfc.kernels.fused import records
 from fastfc.kernels.fused.compiler.signature import split
+from fastfc.kernels.fused.compiler.slots import Record
 
 SCALARS = {"i": types.int64, "f4": types.float32, "f8": types.float64, "0": types.none}
 
@@ -22,8 +23,10 @@ def types_of(key: str) -> tuple[Any, ...]:
 
 def _type_of(key: str) -> Any:
     if key.endswith(")"):
-        name, items = key[: key.index("(")], list(types_of(key))
-        return types.NamedTuple(items, getattr(records, name)) if name else types.Tuple(items)
+        name, items = key[: key.index("(")], types_of(key)
+        if not name:
+            return types.Tuple(items)
+        return Record(getattr(records, name)._fields, items, key)
     if key.startswith("="):
         return types.NamedTuple([], choice(key[1:]))
     if key in SCALARS:
