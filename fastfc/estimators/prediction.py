@@ -73,6 +73,8 @@ def wider(one: np.dtype, other: np.dtype) -> np.dtype:
 def kernel_inputs(X: Any, dtype: np.dtype) -> Any:
     """X (n, features) as the kernels take it: C-contiguous uint8 or `dtype`, or CSR of `dtype` that has no place twice."""
     if isinstance(X, np.ndarray):
+        if X.dtype == dtype and X.flags.c_contiguous and X.flags.aligned:
+            return X
         return np.require(X, X.dtype if X.dtype == UINT8 else dtype, ["C", "A"])
     X = X.astype(dtype, copy=False)
     if not X.has_canonical_format:
