@@ -77,12 +77,13 @@ class Trainer:
         options = Options(plan.batch_size, chunk, int(is_sparse), int(convert), *sizes)
         factor = parts.kept_factor(plan.dropout[0]) if drops_input else 1.0
         is_bytes = X.dtype == np.uint8
-        numbers = [dtype.type(value) for value in (*plan.off_and_on(), background, outside, plan.huber_delta)]
+        numbers: Any = [dtype.type(value) for value in (*plan.off_and_on(), background, outside, plan.huber_delta)]
+        numbers += [1.0 if is_bytes else factor, float(plan.clip_norm or 0)]
         scales = np.array([scale * (factor if is_bytes else 1)], dtype)
         self.problem = Problem(
             _data(X, targets, plan.layers[-1], dtype),
             options,
-            Numbers(scales, *numbers, 1.0 if is_bytes else factor, float(plan.clip_norm or 0)),
+            Numbers(scales, *numbers),
             parts.of_plan(plan, X, is_sparse, gradient=kept, layout=self.arena.layout),
             memory,
             Shares(divide(cost, self.threads), divide(cost, HALVES)),
