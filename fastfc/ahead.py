@@ -5,7 +5,7 @@ Which there are is found by trainings and predictions that ask for kernels and g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ def make(kernels: list[Kernel], report: Callable[[Kernel], object] = lambda kern
         report((name, key))
 
 
-def _asked_for(trainings: Iterator[Training] | Any) -> list[Kernel]:
-    trainer_class, predictor_class = load_backend("numba")
+def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
+    predictor_class = load_backend("numba")[1]
     with listing() as listed:
         for (X, y), settings in trainings:
             model = train((X, y), **{**SMALL, **settings}).model

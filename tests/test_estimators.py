@@ -315,6 +315,17 @@ def test_warnings_have_scikit_learns_words(backend: str) -> None:
         assert told[0][-1][0] is ConvergenceWarning
 
 
+def test_a_warning_that_is_made_an_error_leaves_what_there_is(backend: str) -> None:
+    X, y = task("multiclass")
+    own, other = both("multiclass", backend, **{**SMOOTH, "max_iter": 6})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for estimator in (own, other):
+            with pytest.raises(ConvergenceWarning):
+                estimator.fit(X, y)
+    assert_same_fit(own, other, X)
+
+
 def test_a_difference_is_seen(backend: str) -> None:
     """The comparison is not one that cannot fail."""
     X, y = task("multiclass")

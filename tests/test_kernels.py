@@ -160,7 +160,7 @@ def test_a_shift_is_a_window_into_a_padded_image(backend: str, kind: str) -> Non
     order = rng.integers(0, len(images), len(every))
     out = np.full((len(every), height * width), 99, kind)
     gather_shifted = backend_module(backend, "batch").gather_shifted
-    gather_shifted(images.reshape(len(images), -1), order, height, width, every, out)
+    gather_shifted(images.reshape(len(images), -1), order, height, width, every, out, out.dtype.type(0))
     wide = np.pad(images, ((0, 0), (reach, reach), (reach, reach)))
     windows = [
         wide[i, reach - y : reach - y + height, reach - x : reach - x + width]

@@ -92,11 +92,11 @@ def test_products_of_whole_numbers_are_exact_for_every_shape_of_tile(dtype: str,
 @dtypes
 def test_a_matrix_is_transposed_in_blocks(dtype: str) -> None:
     rng, wide = np.random.default_rng(0), lanes(dtype)
-    for rows, columns in ((1, 1), (wide, wide), (wide + 1, 3 * wide - 1), (37, 50)):
-        room = [-(-n // wide) * wide for n in (rows, columns)]
+    for height, columns in ((1, 1), (wide, wide), (wide + 1, 3 * wide - 1), (37, 50)):
+        room = [-(-n // wide) * wide for n in (height, columns)]
         x, out = np.zeros(room, dtype), np.full(room[::-1], np.nan, dtype)
-        x[:rows, :columns] = rng.standard_normal((rows, columns))
-        transpose(x, 0, rows, out)
+        x[:height, :columns] = rng.standard_normal((height, columns))
+        transpose(x, 0, height, out)
         np.testing.assert_array_equal(out, x.T)
 
 

@@ -34,8 +34,18 @@ class Call:
     def __call__(self) -> None:
         self.function(*self.arguments)
 
+    def change_end(self, *numbers: int) -> None:
+        self.arguments = ended(self.arguments, numbers)
+
     def change_last(self, value: Any) -> None:
         self.arguments = (*self.arguments[:-1], value)
+
+
+def ended(value: Any, numbers: tuple[int, ...]) -> Any:
+    """A tuple with other numbers in its end, or in that of the tuple that ends it."""
+    *others, last = value
+    items = (*others, ended(last, numbers)) if isinstance(last, tuple) else (*value[: -len(numbers)], *numbers)
+    return items if type(value) is tuple else type(value)(*items)
 
 
 ADDRESSES: list[tuple[Callable[..., None], str]] = []  # a function and the key of its arguments; numbered from 1

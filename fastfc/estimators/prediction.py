@@ -54,9 +54,9 @@ def activations_of(given: str | Sequence[str], hidden: int) -> tuple[str, ...]:
 def finish(z: np.ndarray, out_activation: str) -> np.ndarray:
     """z (n, outputs) becomes what the output activation makes of it, in place."""
     if out_activation == "softmax":
-        z -= z.max(axis=1, keepdims=True)
+        z -= np.maximum.reduce(z, axis=1, keepdims=True)
         np.exp(z, out=z)
-        z /= z.sum(axis=1, keepdims=True)
+        z /= np.add.reduce(z, axis=1, keepdims=True)
     elif out_activation == "logistic":
         expit(z, out=z)
     elif out_activation == "exp":
@@ -66,22 +66,21 @@ def finish(z: np.ndarray, out_activation: str) -> np.ndarray:
 
 def wider(one: np.dtype, other: np.dtype) -> np.dtype:
     """float32 or float64: in which numbers of these two are multiplied."""
-    both = np.result_type(one, other)
+    both = one if one == other else np.result_type(one, other)
     return both if both in FLOATS else FLOATS[both.itemsize > 4]
 
 
 def kernel_inputs(X: Any, dtype: np.dtype) -> Any:
     """X (n, features) as the kernels take it: C-contiguous uint8 or `dtype`, or CSR of `dtype` that has no place twice."""
     if isinstance(X, np.ndarray):
-        if X.flags.carray and X.dtype == dtype:
+        if X.dtype == dtype and X.flags.c_contiguous and X.flags.aligned:
             return X
         return np.require(X, X.dtype if X.dtype == UINT8 else dtype, ["C", "A"])
     X = X.astype(dtype, copy=False)
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    parts = [X.data, X.indices, X.indptr]
-    return X if parts[0] is X.data else type(X)(tuple(parts), shape=X.shape)
+    return X
 
 
 class Parameters:
@@ -94,6 +93,7 @@ class Parameters:
     def __init__(self, weights: list[np.ndarray], biases: list[np.ndarray]) -> None:
         self.weights, self.biases = weights, biases
         self._given_away = False
+        self._dtype: np.dtype | None = None
         self._copies: list[np.ndarray] = []
         self._idle: dict[Any, deque[Any]] = {}
 
@@ -111,8 +111,10 @@ class Parameters:
 
     @property
     def dtype(self) -> np.dtype:
-        """float32, or float64 where any of them is neither."""
-        return FLOATS[any(p.dtype != np.float32 for p in chain(self.weights, self.biases))]
+        """float32, or float64 where any of them is not."""
+        if self._dtype is None or self._given_away:
+            self._dtype = FLOATS[any(p.dtype != np.float32 for p in chain(self.weights, self.biases))]
+        return self._dtype
 
     @property
     def layers(self) -> list[int]:

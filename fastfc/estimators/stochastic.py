@@ -57,9 +57,10 @@ def train(estimator: Any, fitting: Fitting, held: HeldOut | None, tasks: Tasks |
                     break
         except KeyboardInterrupt:  # of a handler that is not Python's own
             interrupts.came = True
+        finally:  # a warning may be made an error
+            watched.end()
         if interrupts.came:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        watched.end()
 
 
 def begin_curves(estimator: Any, anew: bool) -> None:

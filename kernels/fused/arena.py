@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -109,8 +110,8 @@ class Arena:
         rows = self.memory[offset : offset + w.shape[1] * columns].reshape(w.shape[1], columns)
         rows[:, : w.shape[0]] = w.T
 
-    def _matrix(self, column: int, layer: int, rows: int, memory: np.ndarray | None) -> np.ndarray:
-        offset, padded = self.layout[layer, [column, PADDED]]
+    def _matrix(self, column: Any, layer: int, rows: int, memory: np.ndarray | None) -> np.ndarray:
+        offset, padded = self.layout[layer, column], self.layout[layer, PADDED]
         numbers = (self.memory if memory is None else memory)[offset : offset + rows * padded]
         return numbers.reshape(rows, padded)[:, : self.layout[layer, FAN_OUT]]
 

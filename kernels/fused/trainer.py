@@ -77,12 +77,13 @@ class Trainer:
         options = Options(plan.batch_size, chunk, int(is_sparse), int(convert), *sizes)
         factor = parts.kept_factor(plan.dropout[0]) if drops_input else 1.0
         is_bytes = X.dtype == np.uint8
-        numbers = [dtype.type(value) for value in (*plan.off_and_on(), background, outside, plan.huber_delta)]
+        numbers: Any = [dtype.type(value) for value in (*plan.off_and_on(), background, outside, plan.huber_delta)]
+        numbers += [1.0 if is_bytes else factor, float(plan.clip_norm or 0)]
         scales = np.array([scale * (factor if is_bytes else 1)], dtype)
         self.problem = Problem(
             _data(X, targets, plan.layers[-1], dtype),
             options,
-            Numbers(scales, *numbers, 1.0 if is_bytes else factor, float(plan.clip_norm or 0)),
+            Numbers(scales, *numbers),
             parts.of_plan(plan, X, is_sparse, gradient=kept, layout=self.arena.layout),
             memory,
             Shares(divide(cost, self.threads), divide(cost, HALVES)),
@@ -91,7 +92,7 @@ class Trainer:
         self._fill(state)
         self.counter = np.zeros(8, np.int64)
         self.pool = ThreadPoolExecutor(self.threads)
-        self.calls: dict[str, list[Call]] = {}  # of each kernel, one for each thread
+        self.calls: dict[str, tuple[list[Call], Epoch | None]] = {}  # of each kernel: one for each thread, and for which epoch
         self.code_dtype = X.dtype.name
 
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
@@ -141,11 +142,12 @@ class Trainer:
 
     def _call(self, kernel: Entry, epoch: Epoch, start: int, stop: int, is_held: int = 0) -> None:
         """A kernel in all threads, for these steps. An error in one ends the others with what they have."""
+        calls = self._bound(kernel, epoch)
         self.counter[0] = 0
-        order, shifts, _, scale, losses, key, penalties = epoch
-        calls = self._bound(kernel, epoch, Span(order, shifts, scale, losses, penalties, key, start, stop, is_held))
         if start == stop:
             return
+        for call in calls:
+            call.change_end(start, stop, is_held)
         if len(calls) == 1:
             calls[0]()
             return
@@ -161,23 +163,27 @@ class Trainer:
         finally:
             wait(started)
 
-    def _bound(self, kernel: Entry, epoch: Epoch, span: Span) -> list[Call]:
-        """The calls of the threads, bound once: from slice to slice only the span changes, and once an epoch the rules."""
+    def _bound(self, kernel: Entry, epoch: Epoch) -> list[Call]:
+        """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
         if len(epoch.shifts) and not self.problem.parts.load:
             load = parts.load_shifted(self.plan.dtype, self.code_dtype)
             self.problem = self.problem._replace(parts=self.problem.parts._replace(load=load))
             self.calls.clear()
-        varying = Varying(Schedule(epoch.rules, self.factors), span)
-        if kernel.name not in self.calls:
-            more = (self.code_dtype,) if kernel is ONLINE else ()
-            self.calls[kernel.name] = [
-                kernel.bind(Team(thread, self.threads, self.counter), self.model, self.problem, *more, varying)
-                for thread in range(self.threads)
-            ]
-        else:
-            for call in self.calls[kernel.name]:
+        calls, bound_to = self.calls.get(kernel.name, ([], None))
+        if epoch is bound_to:
+            return calls
+        order, shifts, rules, scale, losses, key, penalties = epoch
+        span = Span(order, shifts, scale, losses, penalties, key, 0, 0, 0)
+        varying = Varying(Schedule(rules, self.factors), span)
+        if calls:
+            for call in calls:
                 call.change_last(varying)
-        return self.calls[kernel.name]
+        else:
+            more = (self.code_dtype,) if kernel is ONLINE else ()
+            teams = [Team(thread, self.threads, self.counter) for thread in range(self.threads)]
+            calls = [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
+        self.calls[kernel.name] = calls, epoch
+        return calls
 
     def _views(self) -> dict[str, Arrays]:
         """The parameters and the optimiser's state where they lie."""

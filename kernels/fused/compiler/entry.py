@@ -98,6 +98,10 @@ class Call:
     def __call__(self) -> None:
         self.function(self.place)
 
+    def change_end(self, *numbers: int) -> None:
+        """Other whole numbers in the last slots."""
+        self.table[-len(numbers) :] = numbers
+
     def change_last(self, value: Any) -> None:
         """Another value, of the same key, in the place of the last argument."""
         slots: list[int] = []

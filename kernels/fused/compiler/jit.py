@@ -75,7 +75,7 @@ class Kernel(Entry):
             return self._compile_plainly(key)
         try:
             content = object_code(self.helper, symbol, key)
-            address = objects.link(symbol, content)
+            address: int = objects.link(symbol, content)
         except Exception as error:
             address = self._compile_plainly(key)  # raises what is wrong with the kernel itself
             reason = f"{type(error).__name__}: {error}"
@@ -92,7 +92,8 @@ class Kernel(Entry):
             helper(*arguments_of(table, like))
 
         _plain.append(entry)
-        return entry.address
+        address: Any = entry.address
+        return address
 
 
 @typeof_impl.register(Kernel)

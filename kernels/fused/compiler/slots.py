@@ -54,7 +54,8 @@ def size_of(kind: Any) -> int:
     if isinstance(kind, Record):
         return kind.place(len(kind.kinds))
     if isinstance(kind, types.BaseTuple):
-        return sum(map(size_of, kind))
+        items: Any = kind
+        return sum(map(size_of, items))
     return 0 if isinstance(kind, types.NoneType) else 1
 
 

@@ -32,7 +32,8 @@ def _type_of(key: str) -> Any:
     if key in SCALARS:
         return SCALARS[key]
     dtype, _, form = key.partition(":")
-    return types.Array(from_dtype(np.dtype(dtype)), int(form[:-1]), form[-1])
+    layout: Any = form[-1]
+    return types.Array(from_dtype(np.dtype(dtype)), int(form[:-1]), layout)
 
 
 @functools.cache
