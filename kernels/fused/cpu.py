@@ -7,12 +7,18 @@ import os
 import llvmlite.binding as llvm
 import numpy as np
 
+from fastfc.kernels.fused import shipped
+
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 
-# As Numba takes them: without a name, this machine's CPU; without features, those of this machine.
-NAME = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
-FEATURES = os.environ.get("NUMBA_CPU_FEATURES", llvm.get_host_cpu_features().flatten())
+# As Numba takes them: without a name, this machine's CPU; without features, those of this machine. With neither, and object
+# code that came with the package, the best level of that: what is compiled beside it must have vectors of the same width.
+_HOST = llvm.get_host_cpu_features()
+_LEVEL = "" if {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"} & set(os.environ) else shipped.best_level(_HOST)
+NAME = os.environ.get("NUMBA_CPU_NAME") or _LEVEL or llvm.get_host_cpu_name()
+FEATURES = os.environ.get("NUMBA_CPU_FEATURES", "" if _LEVEL else _HOST.flatten())
+SHIPPED = shipped.folder_of(_LEVEL) if _LEVEL else None  # the folder of that object code
 TRIPLE = llvm.get_process_triple()  # architecture, system and format of object code
 
 _FMA = """

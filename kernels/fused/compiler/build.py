@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
+from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.slots import TABLE, unpack
 from fastfc.kernels.fused.compiler.types_of import types_of
 
 # What object code may call: of the C library alone, which is in a process without Numba too.
 CALLED = {"memcpy", "memset", "memmove", "sqrt", "sqrtf", "log", "logf", "log1p", "log1pf", "sched_yield", "SwitchToThread", "syscall"}
+
+
+class CodeGenerator(JITCPUCodegen):
+    """Numba's, for the CPU that `cpu` names, whichever this one is."""
+
+    def _get_host_cpu_name(self):
+        return cpu.NAME
+
+    def _get_host_cpu_features(self):
+        return cpu.FEATURES
+
+
+_generator = functools.cache(CodeGenerator)
 
 
 class ObjectLibrary(JITCodeLibrary):
@@ -42,8 +58,11 @@ def object_code(helper, symbol, key) -> bytes:
     arguments, context = types_of(key), cpu_target.target_context
     helper.compile(types.void(*arguments))
     compiled = helper.overloads[arguments]
-    library = ObjectLibrary(context.codegen(), symbol)
+    library = ObjectLibrary(_generator("fastfc"), symbol)
     module = library.create_ir_module(symbol)
+    for name in ("NRT_incref", "NRT_decref"):  # in the place of Numba's: kernels own no memory, nothing is counted
+        count = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()]), name)
+        ir.IRBuilder(count.append_basic_block()).ret_void()
     entry = ir.Function(module, ir.FunctionType(ir.VoidType(), [TABLE]), symbol)
     builder = ir.IRBuilder(entry.append_basic_block())
     together = types.Tuple(arguments)

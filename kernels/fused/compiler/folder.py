@@ -16,6 +16,8 @@ from pathlib import Path
 import llvmlite
 import platformdirs
 
+from fastfc.kernels.fused.shipped import digest_of_sources
+
 DAY = 86400
 KEPT = 30 * DAY  # after its last use
 NAME = re.compile(r"kernels-[0-9a-f]{16}")
@@ -24,9 +26,7 @@ NAME = re.compile(r"kernels-[0-9a-f]{16}")
 @functools.cache
 def cache_folder() -> Path | None:
     """Where compiled kernels are kept, private to the user and to this very source and LLVM; None where that cannot be."""
-    digest = hashlib.sha256(llvmlite.__version__.encode())
-    for path in sorted(Path(__file__).parents[2].rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest = hashlib.sha256(f"{digest_of_sources()} {llvmlite.__version__}".encode())
     try:
         chosen = os.environ.get("FASTFC_CACHE_DIR")
         root = Path(chosen or platformdirs.user_cache_dir("fastfc", appauthor=False)).expanduser().absolute()

@@ -35,12 +35,15 @@ def symbol_of(name: str, key: str) -> str:
 
 
 def load(symbol: str) -> int | None:
-    """The address of a kernel that is kept; None where it is not.
+    """The address of a kernel that came with the package or is kept; None where there is none.
 
     A file cut short, altered or from elsewhere does not match its checksum, and counts as absent. One that is whole and cannot
     be loaded would be compiled anew by every process, which is told, once.
     """
-    folder = cache_folder()
+    return _load(cpu.SHIPPED, symbol) or _load(cache_folder(), symbol)
+
+
+def _load(folder: Path | None, symbol: str) -> int | None:
     if folder is None:
         return None
     path = folder / f"{symbol}{SUFFIX}"
@@ -66,20 +69,25 @@ def save(symbol: str, content: bytes) -> None:
         folder = cache_folder()
     if folder is None:
         return
-    path = folder / f"{symbol}{SUFFIX}"
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            try:
-                file.write(_checksum(path, content) + content)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                file.close()
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write(folder, symbol, content)
     except OSError as error:
         what = f"compiled kernels cannot be kept in {folder}, so every process compiles anew"
         warn_once("save", f"{what}: {type(error).__name__}: {error}")
+
+
+def write(folder: Path, symbol: str, content: bytes) -> None:
+    """The file of a kernel, whole or not at all."""
+    path = folder / f"{symbol}{SUFFIX}"
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+        try:
+            file.write(_checksum(path, content) + content)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def content_of(calls: set[str], code: bytes) -> bytes:
