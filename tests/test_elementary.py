@@ -253,11 +253,9 @@ def test_the_chain_from_the_value_multiplies_by_the_slope(kind: str, dtype: str)
     delta = x[::-1].copy()
     delta[:4] = np.nan, np.inf, -np.inf, -0.0
     found = results(kind, x, delta)
-    if kind == "relu":  # what does not pass is 0, whatever it was
-        assert found.chained.tobytes() == np.where(found.value > 0, delta, 0).astype(dtype).tobytes()
-    else:
+    with np.errstate(invalid="ignore"):  # infinity times 0
         expected = delta * found.slope_of_value
-        np.testing.assert_allclose(found.chained, expected, rtol=2 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(found.chained, expected, rtol=2 * np.finfo(dtype).eps)
 
 
 @dtypes
