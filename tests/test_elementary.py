@@ -19,7 +19,7 @@ import scipy.special
 
 from fastfc.kernels.fused import elementary
 from fastfc.kernels.fused.compiler.jit import OPTIONS
-from fastfc.kernels.fused.llvm import vectors
+from fastfc.kernels.fused.cpu import lanes
 
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 extended = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long double is no wider than double here")
@@ -303,5 +303,5 @@ def test_loops_become_vectors_and_call_nothing(kind: str, dtype: str) -> None:
     called = set(re.findall(r"call [^@\n]*@\"?([\w.]+)", body))
     assert [name for name in called if not re.match(r"NRT_(inc|dec)ref|llvm\.(fabs|copysign|mem)", name)] == []
     written = (4 if kind in FROM_OUTPUT else 2) - (kind == "identity")  # whose chain leaves delta as it is
-    if kind != "tanh" or vectors.lanes(dtype) > 2:  # two at a time, the compiler finds tanh no faster than one
+    if kind != "tanh" or lanes(dtype) > 2:  # two at a time, the compiler finds tanh no faster than one
         assert len(re.findall(r"^vector\.body", body, re.M)) == written

@@ -58,7 +58,7 @@ class Predictor:
             return self._row(X)
         out = np.empty((len(X), self.plan.layers[-1]), self.plan.dtype)
         seen = X[: 4 * CHUNK]
-        calls = self._calls(X, out, np.count_nonzero(seen) < SPARSE_BELOW * seen.size)
+        calls = self._calls(X, out, bool(np.count_nonzero(seen) < SPARSE_BELOW * seen.size))
         if len(calls) == 1:
             calls[0]()
             return out
