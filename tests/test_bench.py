@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -15,10 +16,13 @@ import pytest
 
 from bench import against, fresh, growth, machine, plots, report, tables, verdicts, workers, yardsticks
 from bench.datasets import MEAN, STD, Store
-from bench.peers.job import Job
+from bench.peers import sklearn_estimator
+from bench.peers.job import Job, load
+from bench.rows import ROWS, select
+from bench.rows.kernels import MNIST, PREDICT_ONE, RECIPES
 from bench.verdicts import Verdict
 from bench.workers import Measured, WorkerError
-from bench.workloads import MNIST, NUMPY, PREDICT_ONE, RECIPES, ROWS, Claim, Entry, Workload, select
+from bench.workloads import NUMPY, Claim, Entry, Workload
 from fastfc.data import Dataset
 
 PEAKS: dict[str, Any] = {
@@ -73,8 +77,8 @@ def test_rows_are_selected_by_number() -> None:
     assert [row.number for row in select("8, 1")] == ["1", "8a", "8b"]
     assert [row.number for row in select("5b")] == ["5b"]
     assert select(None) == ROWS
-    with pytest.raises(ValueError, match=r"rows: given 13, expected some of 1, 2"):
-        select("1,13")
+    with pytest.raises(ValueError, match=r"rows: given 99, expected some of 1, 2"):
+        select("1,99")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
@@ -136,10 +140,39 @@ def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
 
 def test_losses_that_differ_are_seen() -> None:
     same = {"a": measured("a", 1.0, loss=0.30), "b": measured("b", 1.0, loss=0.31)}
-    assert verdicts.same_result(same).passed is True
-    assert verdicts.same_result({**same, "c": measured("c", 1.0, loss=0.33)}).passed is False
     elsewhere = measured("c", 1.0, workload=replace(MNIST, data="normal"), loss=2.3)
-    assert verdicts.same_result({**same, "c": elsewhere}).passed is True
+    for more, passed in (None, True), (measured("c", 1.0, loss=0.33), False), (elsewhere, True):
+        (verdict,) = verdicts.same_result(same | ({"c": more} if more else {}))
+        assert verdict.passed is passed
+    assert verdicts.same_result({"a": same["a"], "c": elsewhere}) == []
+    failed = Measured(Entry("b"), MNIST, error="boom")
+    assert [v.word for v in verdicts.same_result({"a": same["a"], "b": failed})] == ["not measured"]
+
+
+def test_curves_that_differ_are_seen() -> None:
+    mine = measured("fastfc", 1.0, curve=[0.5, 0.25])
+    for curve, apart, passed in ([0.5, 0.2501], 0.04, True), ([0.51, 0.25], 1.96, False), ([0.5], 0.0, False):
+        verdict = verdicts.same_curve({"fastfc": mine, "scikit-learn": measured("scikit-learn", 1.0, curve=curve)})
+        assert verdict.measured == pytest.approx(apart, abs=0.01)
+        assert verdict.passed is passed
+    assert verdict.note == "1 and 2 numbers"
+    assert verdicts.same_curve({"fastfc": mine}).word == "not measured"
+
+
+def test_figures_of_fresh_processes_are_compared_within_a_round() -> None:
+    times = {"fastfc": {"seconds": [1.0, 1.4, 1.0]}, "scikit-learn": {"seconds": [0.8, 1.2, 0.9]}}
+    sizes = {"fastfc": {"megabytes": [300.0, 310.0]}, "scikit-learn": {"megabytes": [200.0, 200.0]}}
+    for claim, entries, value in (
+        (Claim("seconds", 1.2), times, 1.0),
+        (Claim("longer", 0.3, ("scikit-learn",)), times, 0.2),
+        (Claim("memory", 1.6, ("scikit-learn",)), sizes, 1.525),
+    ):
+        verdict = fresh.judge_value(claim, entries)
+        assert (verdict.measured, verdict.word) == (pytest.approx(value), "reached")
+    absent = {**times, "scikit-learn": {"error": "not installed (make peers)"}}
+    assert fresh.judge_value(Claim("seconds", 1.2), absent).word == "reached"
+    verdict = fresh.judge_value(Claim("longer", 0.3, ("scikit-learn",)), absent)
+    assert (verdict.word, verdict.note) == ("not measured", "scikit-learn: not installed (make peers)")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +205,7 @@ def test_there_is_no_verdict_by_a_hair() -> None:
     assert words == ["reached", "within the noise", "MISSED"]
     assert verdicts.settle("c", [300.0, 340.0, 380.0], 350, "MB", least=False).note == "spread 40"
     entry = {"seconds": [0.2, 0.26, 0.3], "median": 0.26, "accuracy": [0.98, 0.98, 0.96], "target": 0.9706}
-    assert fresh.judge_value(Claim("seconds", 0.25), entry).word == "within the noise"
+    assert fresh.judge_value(Claim("seconds", 0.25), {"fastfc": entry}).word == "within the noise"
     missed = fresh.judge_recipe(Claim("scaled", 0.25, entry="97.06 %"), entry, MNIST, PEAKS)
     assert missed.word == "MISSED"  # by its accuracy, whatever the time
 
@@ -260,6 +293,13 @@ def test_data_is_what_its_name_says(store: Store) -> None:
     X, _ = arrays(store, "normal", 300)
     assert (X.dtype, X.shape) == (np.float32, (300, 784))
     assert arrays(store, "one image", 1)[0].shape == (1, 784)
+    folder = store.folder("csr", 30, 400)
+    X, y = load(folder), np.load(folder / "y.npy")
+    assert (X.shape, X.nnz, X.has_canonical_format) == ((30, 400), 600, True)
+    assert set(y) == {0, 1}
+    X, y = (np.load(store.folder("diabetes", 442, 10) / name) for name in ("X.npy", "y.npy"))
+    np.testing.assert_allclose(X.std(0), 1)
+    assert (X.shape, y.dtype) == ((442, 10), np.float64)
 
 
 def test_a_job_survives_the_way_to_a_worker(store: Store) -> None:
@@ -274,6 +314,26 @@ def test_a_job_survives_the_way_to_a_worker(store: Store) -> None:
     assert [w.shape for w in weights] == [(784, 200), (200, 50), (50, 10)]
     np.testing.assert_array_equal(weights[0], job.parameters()[0][0])
     assert not any(b.any() for b in biases)
+
+
+def test_a_worker_of_an_older_tree_reads_what_it_knows(store: Store) -> None:
+    dropped = Job(replace(MNIST, dropout=(0.2, 0.5)), 1, "float32", "", "")
+    assert Job.from_dict(json.loads(json.dumps(dropped.to_dict()))) == dropped
+    assert Job(replace(MNIST, batch=8), 1, "float32", "", "").to_dict()["workload"] == {"batch": 8}
+
+
+@pytest.mark.parametrize(("task", "numbers"), [("fit", 2), ("fixed", 0), ("predict_proba", 3)])
+def test_an_estimator_does_its_tasks(store: Store, task: str, numbers: int) -> None:
+    workload = Workload((4, 100, 3), "iris", 150, task=task, epochs=2)
+    found = sklearn_estimator.prepare(Job(workload, 1, "float64", "", str(store.folder("iris", 150, 4))))()
+    assert np.isfinite(found["seconds"])
+    assert len(found.get("curve", ())) == numbers
+
+
+def test_numbers_are_fitted_by_a_regressor(store: Store) -> None:
+    workload = Workload((10, 100, 1), "diabetes", 442, task="fit", loss="mse", epochs=2)
+    found = sklearn_estimator.prepare(Job(workload, 1, "float64", "", str(store.folder("diabetes", 442, 10))))()
+    assert found["curve"][0] > 1000  # squares, halved, of figures of some 150
 
 
 BY_HAND = Entry("by hand", NUMPY, threads=1)
@@ -332,16 +392,17 @@ def test_peers_that_are_not_installed_are_named(store: Store, monkeypatch: pytes
 @pytest.fixture
 def made_up() -> dict[str, Any]:
     """A report with a figure reached, one missed, one not measured, and the growth points of the plots."""
-    row = ROWS[0]
+    named = {row.number: row for row in ROWS}
+    row = named["1"]
     results = {e.name: measured(e.name, 0.1 * (i + 1), loss=0.3) for i, e in enumerate(row.entries)}
     results["JAX"] = Measured(Entry("JAX"), MNIST, error="not installed (make peers)")
     points = [point(s, v, fastfc=0.1, numpy_float32=0.4) for s in ("rows", "hidden, MNIST", "batch") for v in (8, 64)]
     points += [point("density", v, sparse=v, dense=0.4, auto=0.3) for v in (0.2, 1.0)]
     rows = [
         report.judge_row(row, {"results": results}, PEAKS),
-        report.judge_row(ROWS[-1], {"points": points}, PEAKS),
-        report.judge_row(ROWS[-2], {"error": "out of memory"}, PEAKS),
-        report.judge_row(ROWS[-2], {"entries": {"warm": {"megabytes": [300.0], "median": 300.0}}}, PEAKS),
+        report.judge_row(named["12"], {"points": points}, PEAKS),
+        report.judge_row(named["11"], {"error": "out of memory"}, PEAKS),
+        report.judge_row(named["11"], {"entries": {"warm": {"megabytes": [300.0], "median": 300.0}}}, PEAKS),
     ]
     return {
         "date": "2026-01-02", "quick": False, "repeats": 5, "disturbed": False, "machine": {"cpu": "A CPU", "cores": 2}, "data": "mnist",
