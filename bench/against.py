@@ -15,10 +15,11 @@ from statistics import mean, median, quantiles
 
 from bench.datasets import Store
 from bench.report import progress
+from bench.rows import select
 from bench.tables import seconds
 from bench.verdicts import ratios
 from bench.workers import ROOT, Measured, Worker, environment, measure, start
-from bench.workloads import Entry, Workload, select
+from bench.workloads import Entry, Workload
 
 ROWS = "1,3,5a,6,8a"
 

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import scipy.sparse
+import sklearn.datasets
+from sklearn.preprocessing import StandardScaler
 
 import fastfc.data
 
 MEAN, STD = 0.1307, 0.3081  # of the MNIST training images scaled to [0, 1]
+SMALL_SETS = ("iris", "wine", "breast cancer", "digits", "diabetes")
+
+
+def sparse_rows(rows: int, features: int, rng: np.random.Generator) -> scipy.sparse.csr_matrix:
+    """(rows, features) with 20 standard normal numbers a row, one in each twentieth of the features."""
+    columns = rng.integers(0, features // 20, (rows, 20)) + np.arange(20) * (features // 20)
+    starts = np.arange(rows + 1) * 20
+    return scipy.sparse.csr_matrix((rng.standard_normal(20 * rows), columns.ravel(), starts), (rows, features))
 
 
 class Store:
     """Folders of arrays under `root`, one for each (name, rows, features), made when first asked for.
 
     Names: "mnist" (uint8; tiled beyond 60,000 rows), "standardised" (the same, (x - mean) / std in float32), "normal"
-    (float32), "test images" and "one image" (uint8), "density P" (uint8, a share P of the pixels non-zero).
+    (float32), "test images" and "one image" (uint8), "density P" (uint8, a share P of the pixels non-zero); with two
+    classes "binary" (float64) and "csr" (float64, a CSR matrix with 20 numbers a row, in X.npz); and the small sets of
+    scikit-learn, "iris", "wine", "breast cancer", "digits", "diabetes" (float64, standardised).
     """
 
     def __init__(self, root: Path) -> None:
@@ -33,15 +47,24 @@ class Store:
         if not path.exists():
             X, y = self._arrays(name, rows, features)
             path.mkdir(parents=True)
-            np.save(path / "X.npy", X)
+            if isinstance(X, np.ndarray):
+                np.save(path / "X.npy", X)
+            else:
+                scipy.sparse.save_npz(path / "X.npz", X)
             np.save(path / "y.npy", y)
         return path
 
-    def _arrays(self, name: str, rows: int, features: int) -> tuple[np.ndarray, np.ndarray]:
+    def _arrays(self, name: str, rows: int, features: int) -> tuple[Any, np.ndarray]:
         rng = np.random.default_rng(0)
         kind, _, share = name.partition(" ")
         if kind == "normal":
             return rng.standard_normal((rows, features), dtype=np.float32), rng.integers(0, 10, rows)
+        if name in ("binary", "csr"):
+            X = rng.standard_normal((rows, features)) if name == "binary" else sparse_rows(rows, features, rng)
+            return X, (X @ rng.standard_normal(features) > 0).astype(np.int64)
+        if name in SMALL_SETS:
+            X, y = getattr(sklearn.datasets, f"load_{name.replace(' ', '_')}")(return_X_y=True)
+            return StandardScaler().fit_transform(X)[:rows], y[:rows]
         if kind == "density":
             X = rng.integers(1, 256, (rows, features), dtype=np.uint8)
             X[rng.random(X.shape, dtype=np.float32) >= float(share)] = 0

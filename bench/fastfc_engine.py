@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import fastfc
 from bench.peers.job import Job
 
@@ -21,11 +23,20 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
         return predictor(network, job)
     settings: dict[str, Any] = {
         "hidden": w.layers[1:-1], "activation": w.activation, "loss": w.loss, "output_activation": w.output_activation,
-        "lr": w.lr, "momentum": w.momentum, "momentum_kind": "nesterov" if w.momentum else "none",
-        "schedule": "constant", "weight_decay": w.weight_decay, "label_smoothing": 0.0, "batch_size": w.batch,
+        "optimizer": w.optimizer, "weight_decay": w.weight_decay, "label_smoothing": 0.0, "batch_size": w.batch,
         "epochs": w.epochs, "shuffle": w.shuffle, "dtype": job.dtype,
         "input_kernel": job.variant if job.variant in ("sparse", "dense") else "auto",
     }  # fmt: skip
+    if w.optimizer != "lbfgs":
+        settings |= {"lr": w.lr, "schedule": "constant"}
+    if w.optimizer == "sgd":
+        settings |= {"momentum": w.momentum, "momentum_kind": "nesterov" if w.momentum else "none"}
+    if w.dropout:
+        settings |= {"input_dropout": w.dropout[0], "dropout": w.dropout[1]}
+    if w.weighted:
+        settings["sample_weight"] = np.random.default_rng(2).uniform(0.5, 1.5, len(X))
+    if w.validation:
+        settings["validation"] = w.validation
     backend = "numpy" if job.variant == "numpy" else "numba"
 
     def run() -> dict[str, Any]:
@@ -33,7 +44,7 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
         result = fastfc.train((X, y), backend=backend, threads=job.threads, network=network, seed=0, **settings)
         called = time.perf_counter() - begin
         return {
-            "seconds": sum(record.seconds for record in result.history) / w.epochs,
+            "seconds": called if w.task == "call" else sum(record.seconds for record in result.history) / w.epochs,
             "call_seconds": called,  # of the whole call: preparation of the data included
             "loss": result.history[-1].loss,
             "input_kernel": result.input_kernel,

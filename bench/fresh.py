@@ -17,9 +17,10 @@ import numpy as np
 
 from bench import yardsticks
 from bench.datasets import Store
-from bench.verdicts import Verdict, rounds, settle, wording
+from bench.rows.kernels import RECIPES
+from bench.verdicts import Verdict, ratios, rounds, settle, wording
 from bench.workers import Log, environment
-from bench.workloads import RECIPES, REFERENCE_FLOOR, Claim, Workload
+from bench.workloads import REFERENCE_FLOOR, Claim, Workload
 
 # The first call compiles; it is not one of the seeds. Prints [training seconds, test accuracy] of each seed.
 RECIPE = """
@@ -45,26 +46,31 @@ import fastfc
 print(time.perf_counter() - start)
 """
 
-# Prints the peak of resident memory in MB. Linux: VmHWM, since ru_maxrss there starts from that of the parent.
-MEMORY = """
-import sys
-import fastfc
-fastfc.train(sys.argv[1] or None, epochs=1)
+# The peak of resident memory in MB. Linux: VmHWM, since ru_maxrss there starts from that of the parent.
+PEAK = """
 try:
     status = open("/proc/self/status").read()
 except OSError:
-    import resource
+    import resource, sys
     unit = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 else:
-    print(int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
+    megabytes = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+"""
+
+MEMORY = f"""
+import sys
+import fastfc
+fastfc.train(sys.argv[1] or None, epochs=1)
+{PEAK}
+print(megabytes)
 """
 
 
-def script(code: str, *arguments: str, cache: Path | None = None, threads: int = 2) -> str:
+def script(code: str, *arguments: str, cache: Path | None = None, threads: int = 2, python: Path | None = None) -> str:
     """Run `code` in a fresh process, with the kernel cache in `cache` (None: the user's); what it printed last."""
     env = environment(threads) | ({"FASTFC_CACHE_DIR": str(cache)} if cache else {})
-    command = [sys.executable, "-c", code, *arguments]
+    command = [python or sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"process ended with {done.returncode}"])[-1])
@@ -122,11 +128,21 @@ def memory(repeats: int, store: Store, log: Log) -> dict[str, Any]:
     return {name: {"megabytes": values, "median": median(values)} for name, values in measured.items()}
 
 
-def judge_value(claim: Claim, entry: dict[str, Any], disturbed: bool = False) -> Verdict:
-    if "megabytes" in entry:
-        return settle(wording(claim), entry["megabytes"], claim.limit, "MB", least=False)
-    times = [entry["seconds"][i] for i in rounds(disturbed, entry["seconds"])]
-    return settle(wording(claim), times, claim.limit, "s", least=False)
+def judge_value(claim: Claim, entries: dict[str, Any], disturbed: bool = False) -> Verdict:
+    """The megabytes, or the seconds, of one entry, by themselves or beside those of another in the same round."""
+    mine, *other = (entries[name] for name in (claim.entry, *claim.against))
+    errors = [f"{name}: {entry['error']}" for name, entry in entries.items() if "error" in entry]
+    if errors and (other or "error" in mine):
+        return Verdict(wording(claim), None, note="; ".join(errors))
+    which, unit = ("megabytes", "MB") if "megabytes" in mine else ("seconds", "s")
+    values, others = mine[which], other[0][which] if other else []
+    if claim.measure == "memory":
+        return settle(wording(claim), ratios(values, others), claim.limit, least=False)
+    if claim.measure == "longer":
+        values = [values[i] - others[i] for i in rounds(disturbed, values, others)]
+    elif unit == "s":
+        values = [values[i] for i in rounds(disturbed, values)]
+    return settle(wording(claim), values, claim.limit, unit, least=False)
 
 
 def data_argument(store: Store) -> str:

@@ -8,9 +8,10 @@ from statistics import median
 from typing import Any
 
 from bench.datasets import Store
+from bench.rows.kernels import GROWTH_BATCH, GROWTH_DENSITY, GROWTH_HIDDEN, GROWTH_ROWS, MNIST, NORMAL
 from bench.verdicts import Verdict, ratios, settle
 from bench.workers import Log, Measured, measure
-from bench.workloads import GROWTH_BATCH, GROWTH_DENSITY, GROWTH_HIDDEN, GROWTH_ROWS, MNIST, NORMAL, Entry, Workload
+from bench.workloads import Entry, Workload
 
 FLAT = 0.10
 WORK, MOST = 30e9, 30_000  # dense FLOPs and rows a repeat, where the number of rows is free

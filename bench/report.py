@@ -1,4 +1,4 @@
-"""Measure every row of bench.workloads and write the report: `python -m bench.report [--rows 1,3,8] [--quick]`.
+"""Measure every row of bench.rows and write the report: `python -m bench.report [--rows 1,3,8] [--quick]`.
 
 Writes <date>-<cpu>.json, .md and two plots (-epochs.png, -sizes.png), and prints the figures with those to reach.
 """
@@ -16,11 +16,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from bench import fresh, growth, machine, plots, tables, yardsticks
+from bench import fits, fresh, growth, machine, plots, tables, yardsticks
 from bench.datasets import Store
-from bench.verdicts import Verdict, judge, same_result, wording
+from bench.rows import select
+from bench.verdicts import Verdict, judge, same_curve, same_result, wording
 from bench.workers import ROOT, Log, measure, peers_python
-from bench.workloads import Row, select
+from bench.workloads import PASSES, Row
 from fastfc.machine.terminal import wrapped
 
 DISTURBED = 0.05  # share of its time taken away from the machine, above which the report says so
@@ -100,6 +101,8 @@ def measure_row(row: Row, repeats: int, quick: bool, store: Store, log: Log) -> 
             return {"entries": fresh.startup(repeats, store, say)}
         if row.kind == "memory":
             return {"entries": fresh.memory(repeats, store, say)}
+        if row.kind in ("first fit", "fit memory"):
+            return {"entries": fits.measure(row, repeats, quick, store, say)}
         if row.kind == "growth":
             return {"points": growth.run(row.entries, repeats, quick, store, say)}
         entries = [(entry, entry.workload or row.workload) for entry in row.entries]
@@ -124,19 +127,22 @@ def judge_row(row: Row, found: dict[str, Any], peaks: dict[str, Any], disturbed:
         verdicts = [
             fresh.judge_recipe(claim, entries[claim.entry], row.workload, peaks, disturbed) for claim in row.claims
         ]
-    elif row.kind in ("startup", "memory"):
-        verdicts = [fresh.judge_value(claim, found["entries"][claim.entry], disturbed) for claim in row.claims]
+    elif row.kind != "repeats":
+        verdicts = [fresh.judge_value(claim, found["entries"], disturbed) for claim in row.claims]
     else:
         results = found["results"]
         others = mean(result.others for result in results.values())
         verdicts = [judge(claim, results, peaks, disturbed or others > tables.QUIET) for claim in row.claims]
-        if row.workload.task == "epoch":
-            verdicts.append(same_result(results))
+        if any("loss" in result.about for result in results.values()):
+            verdicts += same_result(results)
+        if any("curve" in result.about for result in results.values()):
+            verdicts.append(same_curve(results))
         done["entries"] = {name: result.to_dict() for name, result in results.items()}
         first = next(iter(results.values()))
         done["others_busy"] = others
         done["taken"] = mean(result.taken for result in results.values())
-        done["floor"] = yardsticks.floor(first.workload, peaks, first.entry.dtype, first.entry.threads)
+        if row.workload.task in PASSES:
+            done["floor"] = yardsticks.floor(first.workload, peaks, first.entry.dtype, first.entry.threads)
     return done | {"verdicts": [verdict.to_dict() for verdict in verdicts]}
 
 

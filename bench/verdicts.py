@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -11,7 +12,7 @@ from bench import yardsticks
 from bench.workers import Measured
 from bench.workloads import REFERENCE_FLOOR, Claim, Workload
 
-SAME_LOSS = 0.05  # relative
+SAME_LOSS, SAME_CURVE = 0.05, 1e-3  # relative
 LEAST_ROUNDS = 3
 
 
@@ -91,19 +92,38 @@ def rounds(disturbed: bool, *times: Sequence[float]) -> Sequence[int]:
     return sorted(range(len(slowed)), key=slowed.__getitem__)[: max(LEAST_ROUNDS, len(slowed) // 4)]
 
 
-def same_result(results: Mapping[str, Measured]) -> Verdict:
+def same_result(results: Mapping[str, Measured]) -> list[Verdict]:
     """How far the losses of the entries that train the same workload lie apart: they differ in the order of the samples
-    at most."""
+    at most. Without two such entries no verdict."""
     text = f"all end at the same loss, within {100 * SAME_LOSS:g} %"
+    workloads = [result.workload for result in results.values()]
+    if len(set(workloads)) == len(workloads):
+        return []
     by_workload: dict[Workload, list[tuple[float, str]]] = {}
     for name, result in results.items():
         if result.seconds and "loss" in result.about:
             by_workload.setdefault(result.workload, []).append((result.about["loss"], name))
-    spans = [(max(found)[0] / min(found)[0] - 1, f"{min(found)[1]}, {max(found)[1]}") for found in by_workload.values()]
+    spans = [
+        (max(found)[0] / min(found)[0] - 1, f"{min(found)[1]}, {max(found)[1]}")
+        for found in by_workload.values()
+        if len(found) > 1
+    ]
     if not spans:
-        return Verdict(text, None, note="nothing measured")
+        return [Verdict(text, None, note="fewer than two measured")]
     widest, who = max(spans)
-    return Verdict(text, 100 * widest, "%", widest <= SAME_LOSS, f"furthest apart: {who}")
+    return [Verdict(text, 100 * widest, "%", widest <= SAME_LOSS, f"furthest apart: {who}")]
+
+
+def same_curve(results: Mapping[str, Measured]) -> Verdict:
+    """How far the numbers that the entries give lie apart, such as the losses of all epochs: they are to be the same."""
+    text = f"all give the same numbers, within {100 * SAME_CURVE:g} %"
+    curves = [result.about["curve"] for result in results.values() if "curve" in result.about]
+    if len(curves) < 2:
+        return Verdict(text, None, note="fewer than two measured")
+    apart = max(abs(a - b) / max(abs(a), abs(b), 1e-300) for one, two in pairwise(curves) for a, b in zip(one, two))  # noqa: B905
+    lengths = sorted({len(curve) for curve in curves})
+    note = f"{' and '.join(map(str, lengths))} numbers" if len(lengths) > 1 else ""
+    return Verdict(text, 100 * apart, "%", apart <= SAME_CURVE and len(lengths) == 1, note)
 
 
 def wording(claim: Claim) -> str:
@@ -118,6 +138,8 @@ def wording(claim: Claim) -> str:
         "seconds": f"<= {_time(claim.limit)}",
         "scaled": f"<= {claim.limit:g} s where the floor is {REFERENCE_FLOOR:.2f} s",
         "megabytes": f"<= {claim.limit:g} MB",
+        "memory": f"<= {claim.limit:g} x the memory of {against}",
+        "longer": f"<= {_time(claim.limit)} longer than {against}",
     }
     return who + words[claim.measure]
 

@@ -19,10 +19,11 @@ from typing import Any
 from bench import machine
 from bench.datasets import Store
 from bench.peers.job import Job
-from bench.workloads import Entry, Workload
+from bench.workloads import PASSES, Entry, Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 900.0  # s, for one answer
+PATIENCE = 5.0  # s, for a worker to end
 PAUSE = 0.1  # s: a pool spins for up to 50 ms after its work (OpenBLAS), then sleeps
 Log = Callable[[str], None]
 
@@ -95,14 +96,18 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        """The worker ends with its input, and its own workers with it; if not, it is killed."""
+        try:
+            self._process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
         self._log.close()
 
 
 @dataclass
 class Measured:
-    """The repeats of one entry. seconds: of an epoch, or of a call of predict."""
+    """The repeats of one entry. seconds: of what the task of the workload is."""
 
     entry: Entry
     workload: Workload
@@ -126,7 +131,9 @@ class Measured:
         return mean(taken for _, taken in self.pauses) if self.pauses else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        rate = {"gflops": self.workload.flops / self.median / 1e9, "median": self.median} if self.seconds else {}
+        rate = {"median": self.median} if self.seconds else {}
+        if self.seconds and self.workload.task in PASSES:
+            rate["gflops"] = self.workload.flops / self.median / 1e9
         who = {
             "threads": self.entry.threads,
             "dtype": self.entry.dtype,

@@ -13,8 +13,8 @@ from sklearn import neural_network
 
 from fastfc import estimators
 
-BACKENDS = ("numpy",)  # whose numbers are set against scikit-learn's
-ONE = ("numpy",)  # enough where it is about what is around the kernels
+BACKENDS = ("numpy", "numba")  # whose numbers are set against scikit-learn's
+ONE = ("numba",)  # enough where it is about what is around the kernels
 VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 has_weights = pytest.mark.skipif(VERSION < (1, 7), reason="scikit-learn's MLP has sample_weight, and more, since 1.7")
 CURVES = ("loss_curve_", "validation_scores_")

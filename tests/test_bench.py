@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from bench import against, fresh, growth, machine, plots, report, tables, verdicts, workers, yardsticks
-from bench.datasets import MEAN, STD, Store
-from bench.peers.job import Job
+from bench import fresh, growth, machine, plots, report, tables, verdicts, yardsticks
+from bench.rows import ROWS, select
+from bench.rows.kernels import MNIST, RECIPES
 from bench.verdicts import Verdict
-from bench.workers import Measured, WorkerError
-from bench.workloads import MNIST, NUMPY, PREDICT_ONE, RECIPES, ROWS, Claim, Entry, Workload, select
-from fastfc.data import Dataset
+from bench.workers import Measured
+from bench.workloads import Claim, Entry, Workload
 
 PEAKS: dict[str, Any] = {
     f"{dtype}, {threads}": {"gflops": gflops, "by": "NumPy"}
@@ -73,8 +69,8 @@ def test_rows_are_selected_by_number() -> None:
     assert [row.number for row in select("8, 1")] == ["1", "8a", "8b"]
     assert [row.number for row in select("5b")] == ["5b"]
     assert select(None) == ROWS
-    with pytest.raises(ValueError, match=r"rows: given 13, expected some of 1, 2"):
-        select("1,13")
+    with pytest.raises(ValueError, match=r"rows: given 99, expected some of 1, 2"):
+        select("1,99")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
@@ -136,10 +132,39 @@ def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
 
 def test_losses_that_differ_are_seen() -> None:
     same = {"a": measured("a", 1.0, loss=0.30), "b": measured("b", 1.0, loss=0.31)}
-    assert verdicts.same_result(same).passed is True
-    assert verdicts.same_result({**same, "c": measured("c", 1.0, loss=0.33)}).passed is False
     elsewhere = measured("c", 1.0, workload=replace(MNIST, data="normal"), loss=2.3)
-    assert verdicts.same_result({**same, "c": elsewhere}).passed is True
+    for more, passed in (None, True), (measured("c", 1.0, loss=0.33), False), (elsewhere, True):
+        (verdict,) = verdicts.same_result(same | ({"c": more} if more else {}))
+        assert verdict.passed is passed
+    assert verdicts.same_result({"a": same["a"], "c": elsewhere}) == []
+    failed = Measured(Entry("b"), MNIST, error="boom")
+    assert [v.word for v in verdicts.same_result({"a": same["a"], "b": failed})] == ["not measured"]
+
+
+def test_curves_that_differ_are_seen() -> None:
+    mine = measured("fastfc", 1.0, curve=[0.5, 0.25])
+    for curve, apart, passed in ([0.5, 0.2501], 0.04, True), ([0.51, 0.25], 1.96, False), ([0.5], 0.0, False):
+        verdict = verdicts.same_curve({"fastfc": mine, "scikit-learn": measured("scikit-learn", 1.0, curve=curve)})
+        assert verdict.measured == pytest.approx(apart, abs=0.01)
+        assert verdict.passed is passed
+    assert verdict.note == "1 and 2 numbers"
+    assert verdicts.same_curve({"fastfc": mine}).word == "not measured"
+
+
+def test_figures_of_fresh_processes_are_compared_within_a_round() -> None:
+    times = {"fastfc": {"seconds": [1.0, 1.4, 1.0]}, "scikit-learn": {"seconds": [0.8, 1.2, 0.9]}}
+    sizes = {"fastfc": {"megabytes": [300.0, 310.0]}, "scikit-learn": {"megabytes": [200.0, 200.0]}}
+    for claim, entries, value in (
+        (Claim("seconds", 1.2), times, 1.0),
+        (Claim("longer", 0.3, ("scikit-learn",)), times, 0.2),
+        (Claim("memory", 1.6, ("scikit-learn",)), sizes, 1.525),
+    ):
+        verdict = fresh.judge_value(claim, entries)
+        assert (verdict.measured, verdict.word) == (pytest.approx(value), "reached")
+    absent = {**times, "scikit-learn": {"error": "not installed (make peers)"}}
+    assert fresh.judge_value(Claim("seconds", 1.2), absent).word == "reached"
+    verdict = fresh.judge_value(Claim("longer", 0.3, ("scikit-learn",)), absent)
+    assert (verdict.word, verdict.note) == ("not measured", "scikit-learn: not installed (make peers)")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +197,7 @@ def test_there_is_no_verdict_by_a_hair() -> None:
     assert words == ["reached", "within the noise", "MISSED"]
     assert verdicts.settle("c", [300.0, 340.0, 380.0], 350, "MB", least=False).note == "spread 40"
     entry = {"seconds": [0.2, 0.26, 0.3], "median": 0.26, "accuracy": [0.98, 0.98, 0.96], "target": 0.9706}
-    assert fresh.judge_value(Claim("seconds", 0.25), entry).word == "within the noise"
+    assert fresh.judge_value(Claim("seconds", 0.25), {"fastfc": entry}).word == "within the noise"
     missed = fresh.judge_recipe(Claim("scaled", 0.25, entry="97.06 %"), entry, MNIST, PEAKS)
     assert missed.word == "MISSED"  # by its accuracy, whatever the time
 
@@ -216,132 +241,20 @@ def test_growth_is_judged_at_its_worst_point() -> None:
     assert growth.crossover(density).measured == pytest.approx(1.5)
 
 
-def test_a_fresh_process_answers_or_says_what_went_wrong(tmp_path: Path) -> None:
-    assert fresh.script("import os; print(1); print(os.environ['FASTFC_CACHE_DIR'])", cache=tmp_path) == str(tmp_path)
-    assert fresh.script("import os; print(os.environ['OMP_NUM_THREADS'])", threads=1) == "1"
-    with pytest.raises(RuntimeError, match=r"^ValueError: no$"):
-        fresh.script("raise ValueError('no')")
-
-
-def test_peak_memory_is_that_of_the_process_alone() -> None:
-    """A child of a process of 300 MB needs little itself; one that takes 200 MB shows them."""
-    large = np.ones(300_000_000 // 8)
-    code = fresh.MEMORY.replace("import fastfc\n", "").replace("fastfc.train(sys.argv[1] or None, epochs=1)", "x = {}")
-    small = float(fresh.script(code.format("0")))
-    assert small < 100
-    assert float(fresh.script(code.format("b'1' * 200_000_000"))) - small > 190
-    assert large.nbytes >= 300_000_000
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path)
-    rng = np.random.default_rng(0)
-    X, y = rng.integers(0, 256, (50, 784), dtype=np.uint8), rng.integers(0, 10, 50)
-    made._images = Dataset(X, y, X[:20], y[:20], "arrays")
-    return made
-
-
-def arrays(store: Store, name: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    folder = store.folder(name, rows)
-    return np.load(folder / "X.npy"), np.load(folder / "y.npy")
-
-
-def test_data_is_what_its_name_says(store: Store) -> None:
-    images, labels = store.images.X, store.images.y
-    X, y = arrays(store, "mnist", 120)
-    assert X.dtype == np.uint8
-    np.testing.assert_array_equal(X[100:], images[:20])
-    np.testing.assert_array_equal(y[50:100], labels)
-    X, _ = arrays(store, "standardised", 50)
-    np.testing.assert_allclose(X, (images / 255 - MEAN) / STD, rtol=1e-5, atol=1e-6)
-    X, _ = arrays(store, "density 0.2", 300)
-    assert np.mean(X != 0) == pytest.approx(0.2, abs=0.01)
-    X, _ = arrays(store, "normal", 300)
-    assert (X.dtype, X.shape) == (np.float32, (300, 784))
-    assert arrays(store, "one image", 1)[0].shape == (1, 784)
-
-
-def test_a_job_survives_the_way_to_a_worker(store: Store) -> None:
-    workload = replace(MNIST, rows=50, loss="mse")
-    job = Job.from_dict(Job(workload, 1, "float64", "", str(store.folder("mnist", 50))).to_dict())
-    assert job.workload == workload
-    X, y = job.inputs()
-    assert X.dtype == np.float64
-    assert X.max() <= 1
-    np.testing.assert_array_equal(y.argmax(1), store.images.y)
-    weights, biases = job.parameters()
-    assert [w.shape for w in weights] == [(784, 200), (200, 50), (50, 10)]
-    np.testing.assert_array_equal(weights[0], job.parameters()[0][0])
-    assert not any(b.any() for b in biases)
-
-
-BY_HAND = Entry("by hand", NUMPY, threads=1)
-SMALL = replace(PREDICT_ONE, calls=2)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Peers that need NumPy alone run in this environment."""
-    monkeypatch.setattr(workers, "peers_python", lambda: Path(sys.executable))
-
-
-@pytest.mark.usefixtures("here")
-def test_repeats_are_interleaved_and_the_order_turns(store: Store) -> None:
-    said: list[str] = []
-    entries = [(replace(BY_HAND, name=name), SMALL) for name in ("a", "b")]
-    a, b = workers.measure(entries, store, repeats=3, least_seconds=0, log=said.append)
-    assert said == [
-        "starting a",
-        "starting b",
-        *(f"round {r}: {n}" for r, n in ((1, "a"), (1, "b"), (2, "b"), (2, "a"), (3, "a"), (3, "b"))),
-    ]
-    assert len(a.seconds) == len(b.seconds) == 3
-    assert all(s > 0 for s in a.seconds)
-    assert a.about["versions"]["numpy"] == np.__version__
-    assert {"median", "gflops", "seconds", "threads", "dtype", "libraries"} <= a.to_dict().keys()
-
-
-@pytest.mark.usefixtures("here")
-def test_a_worker_that_fails_costs_its_own_entry_only(store: Store) -> None:
-    refused = replace(BY_HAND, name="refused", workload=replace(SMALL, activation="tanh"))
-    missing = replace(BY_HAND, name="missing", engine="bench.peers.nothing")
-    entries = [(entry, entry.workload or SMALL) for entry in (refused, missing, BY_HAND)]
-    first, second, third = workers.measure(entries, store, repeats=1, least_seconds=0, log=lambda _: None)
-    assert first.error == "ValueError: only prediction with relu is written by hand here"
-    assert "ModuleNotFoundError" in second.error
-    assert "median" not in second.to_dict()
-    assert (len(third.seconds), third.error) == (1, "")
-
-
-@pytest.mark.usefixtures("here")
-def test_a_worker_that_dies_is_reported(store: Store) -> None:
-    with workers.start(BY_HAND, SMALL, store) as worker:
-        assert worker.repeat()["seconds"] > 0
-        worker._process.kill()
-        with pytest.raises(WorkerError, match="worker ended with -9"):
-            worker.repeat()
-
-
-def test_peers_that_are_not_installed_are_named(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FASTFC_PEERS_VENV", str(tmp_path / "none"))
-    (result,) = workers.measure([(BY_HAND, SMALL)], store, 1, 0, lambda _: None)
-    assert result.error == "not installed (make peers)"
-
-
 @pytest.fixture
 def made_up() -> dict[str, Any]:
     """A report with a figure reached, one missed, one not measured, and the growth points of the plots."""
-    row = ROWS[0]
+    named = {row.number: row for row in ROWS}
+    row = named["1"]
     results = {e.name: measured(e.name, 0.1 * (i + 1), loss=0.3) for i, e in enumerate(row.entries)}
     results["JAX"] = Measured(Entry("JAX"), MNIST, error="not installed (make peers)")
     points = [point(s, v, fastfc=0.1, numpy_float32=0.4) for s in ("rows", "hidden, MNIST", "batch") for v in (8, 64)]
     points += [point("density", v, sparse=v, dense=0.4, auto=0.3) for v in (0.2, 1.0)]
     rows = [
         report.judge_row(row, {"results": results}, PEAKS),
-        report.judge_row(ROWS[-1], {"points": points}, PEAKS),
-        report.judge_row(ROWS[-2], {"error": "out of memory"}, PEAKS),
-        report.judge_row(ROWS[-2], {"entries": {"warm": {"megabytes": [300.0], "median": 300.0}}}, PEAKS),
+        report.judge_row(named["12"], {"points": points}, PEAKS),
+        report.judge_row(named["11"], {"error": "out of memory"}, PEAKS),
+        report.judge_row(named["11"], {"entries": {"warm": {"megabytes": [300.0], "median": 300.0}}}, PEAKS),
     ]
     return {
         "date": "2026-01-02", "quick": False, "repeats": 5, "disturbed": False, "machine": {"cpu": "A CPU", "cores": 2}, "data": "mnist",
@@ -398,17 +311,6 @@ def test_a_busy_row_is_judged_by_its_least_disturbed_rounds() -> None:
         for results["fastfc"].pauses in ([(0.0, 0.0)], [(9.0, 0.0)])
     )
     assert (quiet["passed"], busy["passed"]) == (False, True)
-
-
-def test_trees_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """This one with itself. A folder from which another tree would be imported is refused."""
-    options = ["--python", sys.executable, "--quick", "--rounds", "2", "--rows", "8a"]
-    assert against.main([str(against.ROOT), *options]) == 0
-    head, row = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["row", "new", "old"]
-    assert re.fullmatch(r"8a .* µs .* µs +\d.\d+ \(\d.\d+ to \d.\d+\) +\d.\d+ +\d+.\d % +\d.\d", row)
-    assert against.main([str(tmp_path), *options]) == 2
-    assert f"tree: given {tmp_path}, expected fastfc and kernels imported from there" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")

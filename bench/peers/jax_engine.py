@@ -34,12 +34,31 @@ def loss_of(params: Any, x: Any, y: Any, w: Workload) -> tuple[Any, Any]:
 
 
 def step(state: Any, x: Any, y: Any, w: Workload) -> tuple[Any, Any]:
-    params, velocity = state
+    params, kept = state
     gradient, loss = jax.grad(loss_of, has_aux=True)(params, x, y, w)
-    if w.momentum:
-        velocity = jax.tree.map(lambda v, g: w.momentum * v + g, velocity, gradient)
-        gradient = jax.tree.map(lambda v, g: g + w.momentum * v, velocity, gradient)
-    return (jax.tree.map(lambda p, g: p - w.lr * g, params, gradient), velocity), loss
+    if w.optimizer == "adam":
+        gradient, kept = adam(gradient, *kept)
+    elif w.momentum:
+        kept = jax.tree.map(lambda v, g: w.momentum * v + g, kept, gradient)
+        gradient = jax.tree.map(lambda v, g: g + w.momentum * v, kept, gradient)
+    return (jax.tree.map(lambda p, g: p - w.lr * g, params, gradient), kept), loss
+
+
+def adam(gradient: Any, mean: Any, square: Any, t: Any) -> tuple[Any, Any]:
+    """The direction of the step, and the averages and the count of steps that go on (Kingma and Ba 2015)."""
+    t = t + 1
+    mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+    square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, gradient)
+    root = 1 / jnp.sqrt(1 - 0.999**t)
+    return jax.tree.map(lambda m, v: m / (1 - 0.9**t) / (root * jnp.sqrt(v) + 1e-8), mean, square), (mean, square, t)
+
+
+def kept_of(params: Any, w: Workload) -> Any:
+    """What the optimiser starts with."""
+    zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
+    if w.optimizer == "adam":
+        return zeros(), zeros(), jnp.zeros((), params[0][0].dtype)
+    return zeros() if w.momentum else ()
 
 
 def epoch(state: Any, X: Any, y: Any, order: Any, w: Workload) -> tuple[Any, Any]:
@@ -66,12 +85,12 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
     if w.task == "predict":
         return predictor(start, X, w)
     data = jnp.asarray(X), jnp.asarray(y)
-    velocity = jax.tree.map(jnp.zeros_like, start) if w.momentum else ()
+    kept = kept_of(start, w)
     train = jax.jit(lambda state, X, y, order: epoch(state, X, y, order, w), donate_argnums=0)
 
     def run() -> dict[str, Any]:
         rng = np.random.default_rng(0)
-        state = jax.block_until_ready(jax.tree.map(jnp.array, (start, velocity)))  # copies: the call consumes them
+        state = jax.block_until_ready(jax.tree.map(jnp.array, (start, kept)))  # copies: the call consumes them
         begin = time.perf_counter()
         for _ in range(w.epochs):
             state, loss = train(state, *data, rng.permutation(w.rows))

@@ -14,9 +14,17 @@ from bench.workloads import Workload
 Parameters = tuple[list[np.ndarray], list[np.ndarray]]
 
 
+def load(folder: Path) -> Any:
+    if (folder / "X.npy").exists():
+        return np.load(folder / "X.npy")
+    from scipy.sparse import load_npz
+
+    return load_npz(folder / "X.npz")
+
+
 @dataclass(frozen=True)
 class Job:
-    """One workload for one engine; `folder` holds X.npy and y.npy."""
+    """One workload for one engine; `folder` holds X.npy, or X.npz of a CSR matrix, and y.npy."""
 
     workload: Workload
     threads: int
@@ -25,26 +33,28 @@ class Job:
     folder: str
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Options at their defaults are left out: the worker of an older tree may not have them."""
+        workload = {k: v for k, v in asdict(self.workload).items() if v != getattr(Workload, k)}
+        return asdict(self) | {"workload": workload}
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Job:
         workload = dict(given["workload"])
-        workload["layers"] = tuple(workload["layers"])
+        workload |= {k: tuple(v) for k, v in workload.items() if isinstance(v, list)}
         return cls(**{**given, "workload": Workload(**workload)})
 
     def raw(self) -> tuple[np.ndarray, np.ndarray]:
-        """X (rows, features) uint8 or float32; y (rows,) int64 labels, or (rows, outputs) one-hot for mse."""
-        X, labels = np.load(Path(self.folder) / "X.npy"), np.load(Path(self.folder) / "y.npy")
-        if self.workload.loss == "mse":
+        """X (rows, features) uint8 or floats; y (rows,) int64 labels, or numbers, or (rows, outputs) one-hot for mse."""
+        folder = Path(self.folder)
+        X, labels = load(folder), np.load(folder / "y.npy")
+        if self.workload.loss == "mse" and labels.dtype.kind == "i":
             return X, np.eye(self.workload.layers[-1], dtype=self.dtype)[labels]
         return X, labels
 
     def inputs(self) -> tuple[np.ndarray, np.ndarray]:
         """The same with X as the floats that the other libraries want, images scaled to [0, 1]."""
         X, y = self.raw()
-        scale = 1 / 255 if X.dtype == np.uint8 else 1
-        return np.multiply(X, scale, dtype=self.dtype), y
+        return (np.multiply(X, 1 / 255, dtype=self.dtype) if X.dtype == np.uint8 else X.astype(self.dtype)), y
 
     def parameters(self) -> Parameters:
         """The same start for every engine: He's weights, (fan_in, fan_out) each, and zero biases."""

@@ -1,4 +1,4 @@
-"""PyTorch on the CPU: an eager loop with the fused SGD, or (variant "compile") the forward pass and loss compiled."""
+"""PyTorch on the CPU: an eager loop with fused optimisers, or (variant "compile") the forward pass and loss compiled."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def reset(model: torch.nn.Sequential, job: Job) -> None:
             module.bias.copy_(torch.from_numpy(b))
 
 
-def optimizer(model: torch.nn.Sequential, w: Workload) -> torch.optim.SGD:
+def optimizer(model: torch.nn.Sequential, w: Workload) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim == 2]
     biases = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": weights, "weight_decay": w.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    if w.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=w.lr, fused=True)
     return torch.optim.SGD(groups, lr=w.lr, momentum=w.momentum, nesterov=w.momentum > 0, fused=True)
 
 
@@ -60,7 +62,7 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
     loss_fn = torch.compile(loss_of, dynamic=False) if job.variant == "compile" else loss_of
     batch = w.batch or w.rows
 
-    def one_epoch(opt: torch.optim.SGD, rng: np.random.Generator) -> torch.Tensor:
+    def one_epoch(opt: torch.optim.Optimizer, rng: np.random.Generator) -> torch.Tensor:
         order, total = torch.from_numpy(rng.permutation(w.rows)), torch.zeros((), dtype=X.dtype)
         for i in range(0, w.rows, batch):
             x, target = (X, y) if w.batch is None else (X[order[i : i + batch]], y[order[i : i + batch]])

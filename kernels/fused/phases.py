@@ -177,7 +177,7 @@ def multiply_input(team, model, problem, first, rows):
     for half in range(HALVES):
         lo = min(rows, UNIT * max(0, HALVES * units * team.thread // team.threads - half * units))
         hi = min(rows, UNIT * max(0, HALVES * units * (team.thread + 1) // team.threads - half * units))
-        if lo < hi:
+        if lo < hi and problem.shares.halves[half] < problem.shares.halves[half + 1]:
             out = sums_of(model, problem, half, lo, hi)
             multiply_half(team, model, problem, half, first + lo, first + hi, out)
 
@@ -192,14 +192,20 @@ def drop(model, parts, layer, samples, key, lo, hi):
 
 @inline
 def add_halves(model, problem, lo, hi):
-    """Rows lo to hi of the first layer's z: both halves of its sums, and the bias."""
-    bias, out = flat(bias_of(model, ZERO)), outputs_of(model, ZERO, lo, hi)
+    """Rows lo to hi of the first layer's z: both halves of its sums, of which one may have no features, and the bias."""
+    bias, out, halves = flat(bias_of(model, ZERO)), outputs_of(model, ZERO, lo, hi), problem.shares.halves
     first, second = sums_of(model, problem, 0, lo, hi), sums_of(model, problem, 1, lo, hi)
+    only = first if halves[1] == halves[2] else second
     for i in range(hi - lo):
         row = flat(view_rows(out, i, i + 1))
-        one, other = flat(view_rows(first, i, i + 1)), flat(view_rows(second, i, i + 1))
-        for j in range(row.size):
-            row[j] = one[j] + other[j] + bias[j]
+        if halves[0] < halves[1] < halves[2]:
+            one, other = flat(view_rows(first, i, i + 1)), flat(view_rows(second, i, i + 1))
+            for j in range(row.size):
+                row[j] = one[j] + other[j] + bias[j]
+        else:
+            one = flat(view_rows(only, i, i + 1))
+            for j in range(row.size):
+                row[j] = one[j] + bias[j]
 
 
 @inline

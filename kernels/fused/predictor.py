@@ -46,6 +46,7 @@ class Predictor:
             self.arena.weights(l)[:], self.arena.bias(l)[:] = w, b
             self.arena.layout[l, ACTIVATE] = 0 if name == "identity" else parts.activate(name, matrix)
         self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
+        self.of_row: dict[np.dtype, tuple[np.ndarray, np.ndarray, Call]] = {}  # a place for the row, for outputs, and the call
         self.of_one: dict[np.dtype, tuple[np.ndarray, Call]] = {}  # a place for the sample, and the call
         self.best = np.zeros(1, np.int64)
 
@@ -53,12 +54,36 @@ class Predictor:
         """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
         if not isinstance(X, np.ndarray):
             return np.concatenate([self.outputs(X[i : i + 1024].toarray()) for i in range(0, X.shape[0], 1024)])
-        n, features = X.shape
-        out = np.empty((n, self.plan.layers[-1]), self.plan.dtype)
-        threads = min(self.threads, -(-n // CHUNK))
+        if len(X) == 1:
+            return self._row(X)
+        out = np.empty((len(X), self.plan.layers[-1]), self.plan.dtype)
         seen = X[: 4 * CHUNK]
-        is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
-        codes = aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)
+        calls = self._calls(X, out, bool(np.count_nonzero(seen) < SPARSE_BELOW * seen.size))
+        if len(calls) == 1:
+            calls[0]()
+            return out
+        # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
+        # forked child, and leave threads behind that nobody asked for.
+        with ThreadPoolExecutor(len(calls)) as pool:
+            for started in [pool.submit(call) for call in calls]:
+                started.result()
+        return out
+
+    def _row(self, x: np.ndarray) -> np.ndarray:
+        """What `outputs` gives for x (1, features), by a call that is bound once."""
+        if x.dtype not in self.of_row:
+            sample, out = np.empty(x.shape, x.dtype), np.empty((1, self.plan.layers[-1]), self.plan.dtype)
+            (call,) = self._calls(sample, out, is_sparse=False)
+            self.of_row[x.dtype] = sample, out, call
+        sample, out, call = self.of_row[x.dtype]
+        sample[:] = x
+        call()
+        return out.copy()
+
+    def _calls(self, X: np.ndarray, out: np.ndarray, is_sparse: bool) -> list[Call]:
+        """One for each thread that has samples."""
+        n, features = X.shape
+        threads = min(self.threads, -(-n // CHUNK))
         sort_features = choose_sort_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
         task = Task(
             X,
@@ -68,21 +93,12 @@ class Predictor:
             np.empty((threads, 2 ** len(sort_features) + 1), np.int64),
             np.empty(n, np.int64),
             np.empty(n, np.int64),
-            codes,
+            aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features),
             self.inputs_place,
             self.work_places,
             self.arena.thread_memory,
         )
-        calls = [RUN.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
-        if threads == 1:
-            calls[0]()
-            return out
-        # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
-        # forked child, and leave threads behind that nobody asked for.
-        with ThreadPoolExecutor(threads) as pool:
-            for started in [pool.submit(call) for call in calls]:
-                started.result()
-        return out
+        return [RUN.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
 
     def label(self, x: np.ndarray) -> int:
         """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 if that or x is not finite."""

@@ -10,9 +10,8 @@ eps, absolute, since several of them cross 0. Both widths, with FMA and without:
     relu, identity                   0        0
     leaky_relu                       1        1
     elu                              2        1
-    tanh                             2        1.5
+    tanh, selu                       2        1.5
     sigmoid, softplus                3        1
-    selu                             3        2.5
     gelu, gelu_tanh, silu            4        1.5
     mish                             4        2
     exp, log1p                       2

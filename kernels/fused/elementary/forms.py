@@ -25,11 +25,11 @@ class Form(NamedTuple):
     chain: Callable[..., Any] | None = None
 
 
-def _of_value(value, slope_of, **others):
-    """The form whose slope is that of the value."""
+def _of_value(value, slope_of, both=None):
+    """The form whose slope is that of the value, unless `both` has it from elsewhere."""
 
     @scalar
-    def both(x):
+    def together(x):
         a = value(x)
         return a, slope_of(a)
 
@@ -37,7 +37,7 @@ def _of_value(value, slope_of, **others):
     def chain(a, delta):
         return delta * slope_of(a)
 
-    return Form(**{"value": value, "both": both, "slope_of": slope_of, "chain": chain} | others)
+    return Form(value, both or together, slope_of, chain)
 
 
 def _of_both(both):
@@ -62,11 +62,7 @@ def relu(w):
     def slope_of(a):
         return one if a > zero else zero
 
-    @scalar
-    def chain(a, delta):
-        return delta if a > zero else zero
-
-    return _of_value(value, slope_of, chain=chain)
+    return _of_value(value, slope_of)
 
 
 def identity(w):
