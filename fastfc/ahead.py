@@ -64,6 +64,8 @@ def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
                 rows = np.zeros((2, FEATURES), dtype)
                 predictor.outputs(rows)
                 predictor.label(rows[:1])
+                for csr in _csr(rows):
+                    predictor.outputs(csr)
     return list(listed)
 
 
@@ -90,7 +92,12 @@ def _trainings() -> Iterator[Training]:
         online = {"batch_size": 1, "momentum_kind": "none", "weight_decay": 0.0}
         yield (X, labels), {"input_kernel": "sparse", **online}
         for csr in _csr(X.reshape(SAMPLES, -1)):
-            yield (csr, labels), {}
+            yield (csr, labels), {"input_dropout": 0.5}
+        for rows in _csr(np.eye(SAMPLES, FEATURES, dtype=X.dtype)):  # so few numbers that they are multiplied as they are
+            for rule in _rules():
+                yield (rows, labels), rule
+            yield (rows, labels), {"clip_norm": 1.0}
+            yield (rows, labels), online
     yield (images, labels), {"augment": 1}
     yield (images, labels), {"optimizer": "lbfgs", "batch_size": None}
     for activation in ACTIVATIONS:

@@ -53,36 +53,10 @@ class Predictor:
 
     def outputs(self, X: Any) -> np.ndarray:
         """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
-<<<<<<< HEAD
-        if not isinstance(X, np.ndarray):
-            return np.concatenate([self.outputs(X[i : i + 1024].toarray()) for i in range(0, X.shape[0], 1024)])
-        if len(X) == 1:
+        if isinstance(X, np.ndarray) and len(X) == 1:
             return self._row(X)
-        out = np.empty((len(X), self.plan.layers[-1]), self.plan.dtype)
-=======
         out = np.empty((X.shape[0], self.plan.layers[-1]), self.plan.dtype)
-        threads = min(self.threads, -(-X.shape[0] // CHUNK))
-        if isinstance(X, np.ndarray):
-            entry, task = RUN, self._task(X, threads)
-        else:
-            rows = csr_of(canonical(X)), X.dtype.name, self.scales[X.dtype]
-            entry, task = RUN_ROWS, RowTask(*rows, self.work_places, self.arena.thread_memory)
-        calls = [entry.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
-        if threads == 1:
-            calls[0]()
-            return out
-        # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
-        # forked child, and leave threads behind that nobody asked for.
-        with ThreadPoolExecutor(threads) as pool:
-            for started in [pool.submit(call) for call in calls]:
-                started.result()
-        return out
-
-    def _task(self, X: np.ndarray, threads: int) -> Task:
-        n, features = X.shape
->>>>>>> csr
-        seen = X[: 4 * CHUNK]
-        calls = self._calls(X, out, bool(np.count_nonzero(seen) < SPARSE_BELOW * seen.size))
+        calls = self._calls(X, out)
         if len(calls) == 1:
             calls[0]()
             return out
@@ -96,18 +70,27 @@ class Predictor:
     def _row(self, x: np.ndarray) -> np.ndarray:
         """What `outputs` gives for x (1, features), by a call that is bound once."""
         if x.dtype not in self.of_row:
-            sample, out = np.empty(x.shape, x.dtype), np.empty((1, self.plan.layers[-1]), self.plan.dtype)
-            (call,) = self._calls(sample, out, is_sparse=False)
-            self.of_row[x.dtype] = sample, out, call
+            sample, out = np.ones(x.shape, x.dtype), np.empty((1, self.plan.layers[-1]), self.plan.dtype)
+            self.of_row[x.dtype] = sample, out, self._calls(sample, out)[0]
         sample, out, call = self.of_row[x.dtype]
         sample[:] = x
         call()
         return out.copy()
 
-    def _calls(self, X: np.ndarray, out: np.ndarray, is_sparse: bool) -> list[Call]:
+    def _calls(self, X: Any, out: np.ndarray) -> list[Call]:
         """One for each thread that has samples."""
+        threads = min(self.threads, -(-X.shape[0] // CHUNK))
+        if isinstance(X, np.ndarray):
+            entry, task = RUN, self._task(X, threads)
+        else:
+            rows = csr_of(canonical(X)), X.dtype.name, self.scales[X.dtype]
+            entry, task = RUN_ROWS, RowTask(*rows, self.work_places, self.arena.thread_memory)
+        return [entry.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
+
+    def _task(self, X: np.ndarray, threads: int) -> Task:
         n, features = X.shape
-        threads = min(self.threads, -(-n // CHUNK))
+        seen = X[: 4 * CHUNK]
+        is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         sort_features = choose_sort_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
         return Task(
             X,
@@ -122,10 +105,6 @@ class Predictor:
             self.work_places,
             self.arena.thread_memory,
         )
-<<<<<<< HEAD
-        return [RUN.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
-=======
->>>>>>> csr
 
     def label(self, x: np.ndarray) -> int:
         """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 if that or x is not finite."""

@@ -186,9 +186,9 @@ class Arrangement(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """codes (2 * chunk, bytes of a sample): two batches as they are stored, or `Rows.ends` of them; places in the arena; scratch memory, an Arrangement
-    and a rule (numbers,) for each thread; squares (2, rows of all layers + layers) float64: of the rows of all weights, and of the
-    biases, the sum of squares; below it that of their gradient."""
+    """codes (2 * chunk, bytes of a sample): two batches as they are stored, or `Rows.ends` of them; places in the arena; scratch
+    memory, an Arrangement and a rule (numbers,) for each thread; squares (2, rows of all layers + layers) float64: of the rows of
+    all weights, and of the biases, the sum of squares; below it that of their gradient."""
 
     codes: Any
     places: Places
