@@ -80,6 +80,7 @@ class Predictor:
     def _calls(self, X: Any, out: np.ndarray) -> list[Call]:
         """One for each thread that has samples."""
         threads = min(self.threads, -(-X.shape[0] // CHUNK))
+        task: Task | RowTask
         if isinstance(X, np.ndarray):
             entry, task = RUN, self._task(X, threads)
         else:
