@@ -33,8 +33,9 @@ class Job:
     folder: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Options at their defaults are left out: the worker of an older tree may not have them."""
-        workload = {k: v for k, v in asdict(self.workload).items() if v != getattr(Workload, k)}
+        """Options at their defaults are left out, but for the layers: the worker of an older tree may not have them."""
+        given = asdict(self.workload).items()
+        workload = {k: v for k, v in given if k == "layers" or v != getattr(Workload, k)}
         return asdict(self) | {"workload": workload}
 
     @classmethod
