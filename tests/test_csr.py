@@ -16,7 +16,7 @@ FEATURES, N = 203, 70
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "nesterov": (16, {}),
     "adam": (16, {"optimizer": "adam"}),
-    "weights that stay": (16, {"momentum": 0.0}),
+    "weights that stay": (16, {"momentum": 0.0, "weight_decay": 0.0}),
     "one batch": (N, {}),
     "batches in parts": (40, {}),
     "clipped": (16, {"clip_norm": 0.01}),
@@ -24,7 +24,8 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "hidden dropout": (16, {"dropout": 0.4}),
     "input dropout": (16, {"input_dropout": 0.4}),
     "L1": (16, {"l1": 1e-3}),
-    "batches of one": (1, {"momentum": 0.0}),
+    "batches of one": (1, {"momentum": 0.0, "weight_decay": 0.0}),
+    "batches of one, decayed": (1, {"momentum": 0.0}),
 }
 
 
