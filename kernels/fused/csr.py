@@ -91,8 +91,11 @@ def sort_entries(rows, first, last, scale, work):
 
 
 @inline
-def tiles_of(delta, entries):
-    """In how many tiles of columns delta passes: narrow ones stay in the L1 cache, where its rows are needed more than once."""
+def tiles_of(delta, entries, idle):
+    """In how many tiles of columns delta passes: narrow ones stay in the L1 cache, where its rows are needed more than once; in none
+    where nothing moves."""
+    if idle and entries == 0:
+        return 0
     samples, vectors = delta.shape[0], delta.shape[1] * delta.itemsize // VECTOR_BYTES
     most = ROW_WIDTH
     if entries > samples:
@@ -116,13 +119,15 @@ def update(rows, scale, delta, gradient, weights, state, rule, work):
     first = 0
     while first < count:
         base, last = starts[first], first + 1
+        if starts[count] - base <= room:
+            last = count
         while last < count and starts[last + 1] - base <= room:
             last += 1
         sort_entries(rows, first, last, scale, work)
         for panel in range(first, last, PANEL):
             behind = min(last, panel + PANEL)
             before = starts[panel - 1] if panel > first else base
-            tiles = tiles_of(delta, starts[behind - 1] - before)
+            tiles = tiles_of(delta, starts[behind - 1] - before, idle)
             for t in range(tiles):
                 column = vectors * t // tiles
                 width = vectors * (t + 1) // tiles - column
