@@ -91,7 +91,8 @@ def test_a_job_survives_the_way_to_a_worker(store: Store) -> None:
 def test_a_worker_of_an_older_tree_reads_what_it_knows(store: Store) -> None:
     dropped = Job(replace(MNIST, dropout=(0.2, 0.5)), 1, "float32", "", "")
     assert Job.from_dict(json.loads(json.dumps(dropped.to_dict()))) == dropped
-    assert Job(replace(MNIST, batch=8), 1, "float32", "", "").to_dict()["workload"] == {"batch": 8}
+    asked = Job(replace(MNIST, batch=8), 1, "float32", "", "").to_dict()["workload"]
+    assert asked == {"layers": MNIST.layers, "batch": 8}
 
 
 @pytest.mark.parametrize(("task", "numbers"), [("fit", 2), ("fixed", 0), ("predict_proba", 3)])
