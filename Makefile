@@ -1,6 +1,7 @@
 # make train   set up .venv and train on MNIST (or on generated digits) into runs/latest
 # make test    set up .venv and run the tests
 # make wheel   a wheel with compiled kernels inside, for this system, into dist; it trains without Numba
+# make test-peers   the tests against PyTorch, in the environment of make peers
 # make soak    the tests of reliability at full length, which count their cases: about a quarter of an hour
 # Options:     PYTHON=... (3.11 or newer), VENV=..., ARGS="..." for the command that is run
 
@@ -11,7 +12,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 MNIST := ../shared/data/mnist
 
-.PHONY: train test lint bench peers reproduce soak wheel clean
+.PHONY: train test test-peers lint bench peers reproduce soak wheel clean
 
 train: $(VENV)/.installed
 	$(BIN)/fastfc train --out runs/latest $(ARGS)
@@ -47,6 +48,11 @@ peers: $(PEERS)/.installed
 $(PEERS)/.installed: bench/peers/requirements.txt | $(PEERS)/bin/python
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
 	touch $@
+
+# fastfc is installed anew each time: the environment may be shared by several clones.
+test-peers: $(PEERS)/.installed
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest hypothesis
+	$(PEERS)/bin/python -m pytest -m peer $(ARGS) tests/test_torch.py
 
 reproduce: $(VENV)/.installed
 	$(BIN)/fastfc reproduce --out reproduction $(ARGS)

@@ -56,6 +56,8 @@ def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
                 rows = np.zeros((2, FEATURES), dtype)
                 predictor.outputs(rows)
                 predictor.label(rows[:1])
+                if not isinstance(X, np.ndarray):
+                    predictor.outputs(type(X)(rows))
     return list(listed)
 
 
@@ -82,7 +84,12 @@ def _trainings() -> Iterator[Training]:
         online = {"batch_size": 1, "momentum_kind": "none", "weight_decay": 0.0}
         yield (X, labels), {"input_kernel": "sparse", **online}
         for csr in _csr(X.reshape(SAMPLES, -1)):
-            yield (csr, labels), {}
+            yield (csr, labels), {"input_dropout": 0.5}
+        for rows in _csr(np.eye(SAMPLES, FEATURES, dtype=X.dtype)):  # so few numbers that they are multiplied as they are
+            for rule in _rules():
+                yield (rows, labels), rule
+            yield (rows, labels), {"clip_norm": 1.0}
+            yield (rows, labels), online
     yield (images, labels), {"augment": 1}
     yield (images, labels), {"optimizer": "lbfgs", "batch_size": None}
     for activation in ACTIVATIONS:

@@ -313,6 +313,14 @@ FAST_99 = Recipe(
     ),
 )
 
+BEST = Recipe(
+    name="best",
+    title="as good as 784-200-50-10 gets on MNIST: 120 epochs of shifted images, and the average of the weights",
+    source="",
+    settings=replace(SPEED, lr=0.15, epochs=120, weight_decay=1e-4, augment=1, top_loss_fraction=1 / 3, ema=0.999),
+    assumptions=FAST_99.assumptions,
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -329,6 +337,7 @@ RECIPES: dict[str, Recipe] = {
         FAST_97,
         FAST_98,
         FAST_99,
+        BEST,
     )
 }
 REPORTED = tuple(name for name, recipe in RECIPES.items() if recipe.source)

@@ -18,7 +18,7 @@ from tests.small import ROOT, python
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 # What Python calls, and of which the others are parts.
-DRIVEN = {"epoch.run", "online.run", "predict.run", "predict.one"}
+DRIVEN = {"epoch.run", "online.run", "predict.run", "predict.run_rows", "predict.one"}
 
 
 def slots_of(kinds: Iterable[Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -45,7 +46,11 @@ def test_outputs_are_those_of_the_reference(n: int, layers: tuple[int, ...], kin
     np.testing.assert_allclose(
         ours.outputs(X), expected, rtol=0, atol=64 * np.finfo(dtype).eps * np.abs(expected).max()
     )
-    np.testing.assert_array_equal(ours.outputs(csr_array(X)), ours.outputs(X))
+    of_rows = ours.outputs(csr_array(X))
+    if numba.config.DISABLE_JIT:  # sums of NumPy's in place of the kernels' own
+        np.testing.assert_allclose(of_rows, expected, rtol=0, atol=64 * np.finfo(dtype).eps * np.abs(expected).max())
+    else:
+        np.testing.assert_array_equal(of_rows, ours.outputs(X))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

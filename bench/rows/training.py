@@ -10,7 +10,7 @@ from bench.workloads import Claim, Row, Workload
 
 ADAM = replace(MNIST_EPOCHS, optimizer="adam", lr=1e-3)
 TRAINED_ON = replace(MNIST, task="call", rows=54_000, epochs=5)
-LBFGS = Workload((784, 100, 50, 10), rows=10_000, batch=None, task="call", optimizer="lbfgs", epochs=20)
+LBFGS = Workload((784, 100, 10), rows=10_000, batch=None, task="call", optimizer="lbfgs", epochs=20)
 
 ROWS = (
     Row(
@@ -48,7 +48,7 @@ ROWS = (
         (Claim("within", 1.1, ("fastfc, the other 90 %",)),),
     ),
     Row(
-        "19", "lbfgs, 20 iterations on 10,000 rows, 784-100-50-10, whole call", LBFGS,
+        "19", "lbfgs, 20 iterations on 10,000 rows, 784-100-10, whole call", LBFGS,
         (fastfc, sklearn),
         (Claim("faster", 3, ("scikit-learn",)),),
     ),

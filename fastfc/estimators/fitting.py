@@ -13,7 +13,7 @@ from scipy.special import xlogy
 from fastfc.backend import load_backend
 from fastfc.estimators.prediction import Form, Parameters, plan_of
 from fastfc.estimators.solvers import Solver
-from fastfc.kernels.plan import Epoch, Plan
+from fastfc.kernels.plan import GROUP, Epoch, Plan
 from fastfc.training.input_kernel import LEAST_FEATURES, MOST, background_of, choose_input_kernel
 from fastfc.training.limits import Limits
 from fastfc.training.sampling import dropout_key
@@ -201,9 +201,8 @@ def input_kernel(X: Any, features: int) -> tuple[str, float]:
     """("sparse" or "dense", the most common value of X): how the first layer is multiplied, by a look at some rows."""
     if features < LEAST_FEATURES:
         return "dense", 0.0
-    if not isinstance(X, np.ndarray):
-        share = 4 * X.nnz / (X.shape[0] * features)  # at most: of what four rows together need
-        return ("sparse" if share <= MOST else "dense"), 0.0
-    some = X[np.linspace(0, len(X) - 1, min(len(X), SAMPLED)).astype(np.int64)]
+    if not isinstance(X, np.ndarray) and GROUP * X.nnz <= MOST * X.shape[0] * features:  # what GROUP rows need together, at most
+        return "sparse", 0.0
+    some = X[np.linspace(0, X.shape[0] - 1, min(X.shape[0], SAMPLED)).astype(np.int64)]
     background = background_of(some)
     return choose_input_kernel(some, "auto", background)[0], background

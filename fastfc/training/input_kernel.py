@@ -9,7 +9,8 @@ import numpy as np
 from fastfc.kernels.fused.encode import is_mapped
 from fastfc.kernels.plan import GROUP
 
-SAMPLED = 1024  # rows that are looked at
+SAMPLED = 1024  # rows that are looked at, and
+EXPANDED = 1 << 22  # numbers of CSR rows, which are expanded for it
 MOST = 0.6  # share of terms up to which it is the faster one
 LEAST_FEATURES = 16
 
@@ -61,5 +62,6 @@ def _grouped(some: np.ndarray) -> float:
 
 
 def _sample(X: Any) -> np.ndarray:
-    rows = np.linspace(0, X.shape[0] - 1, min(X.shape[0], SAMPLED)).astype(np.int64)
+    most = SAMPLED if isinstance(X, np.ndarray) else min(SAMPLED, max(GROUP, EXPANDED // X.shape[1]))
+    rows = np.linspace(0, X.shape[0] - 1, min(X.shape[0], most)).astype(np.int64)
     return X[rows] if isinstance(X, np.ndarray) else X[rows].toarray()

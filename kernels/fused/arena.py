@@ -46,11 +46,19 @@ class Arena:
 
     states    how many arrays the optimiser keeps for the parameters
     gradient  whether the gradient is kept, too
-    `threads` pieces of scratch memory for the sparse first layer serve a batch of `batch` samples; 0 where it is dense.
+    `threads` pieces of scratch memory for the sparse first layer serve a batch of `batch` samples, or `entries` numbers of CSR
+    rows at a time; 0 where that is not wanted.
     """
 
     def __init__(
-        self, plan: Plan, rows: int, threads: int, batch: int, states: int | None = None, gradient: bool = False
+        self,
+        plan: Plan,
+        rows: int,
+        threads: int,
+        batch: int = 0,
+        entries: int = 0,
+        states: int | None = None,
+        gradient: bool = False,
     ) -> None:
         self.size, self.dtype = 0, plan.dtype
         padding, features = lanes(plan.dtype), plan.layers[0]
@@ -74,13 +82,13 @@ class Arena:
                 if keeps_slopes(plan, l):
                     row[SLOPES] = row[SAVED] = self.place(rows * row[PADDED])
             before = row[PADDED]
-        wide, listed = features + VECTOR_BYTES, LISTS * batch + WORDS
+        wide, listed = features + VECTOR_BYTES, max(LISTS * batch, -(-entries // GROUP)) + WORDS
         self.work = [self.place((wide + listed) * GROUP) for _ in range(threads)]
         self.thread_memory = ThreadMemory(
-            np.zeros((threads, max(wide, listed)), np.int32),
+            np.zeros((threads, max(wide, listed, entries)), np.int32),
             np.zeros((threads, listed), np.uint32),
             np.zeros((threads, PANEL // GROUP, _round_up(batch, WORDS) + WORDS), np.uint32),
-            np.zeros((threads, LISTS + 1), np.int64),
+            np.zeros((threads, max(LISTS, features * (entries > 0)) + 1), np.int64),
         )
 
     def place(self, count: int) -> int:

@@ -1,4 +1,4 @@
-"""Input as the sparse first layer wants it: mostly zeros, in one byte where that is enough.
+"""Input as the sparse first layer wants it: mostly zeros, in one byte where that is enough, or CSR.
 
 Standardised images are not sparse, but their background has one value c: x = c + s with a sparse s, and x W = c (1 W) + s W.
 So s is stored in the place of x, and the kernels keep 1 W, the sum of the rows of W, up to date.
@@ -7,8 +7,11 @@ So s is stored in the place of x, and the kernels keep 1 W, the sum of the rows 
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import numpy as np
+
+from fastfc.kernels.fused.records import Csr
 
 SAMPLED = 256  # rows whose values are looked at
 ROWS = 4096  # converted at a time
@@ -21,6 +24,26 @@ def is_mapped(X: np.ndarray) -> bool:
     while isinstance(base, np.ndarray):
         base = base.base
     return isinstance(base, mmap.mmap)
+
+
+def canonical(X: Any) -> Any:
+    """A scipy CSR matrix whose indices ascend within a row, none of them twice: X, or a copy."""
+    found = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # which does not know yet whether it is
+    if not found.has_canonical_format:
+        found = found.copy()
+        found.sum_duplicates()
+    return found
+
+
+def csr_of(X: Any) -> Csr:
+    """The arrays of a scipy CSR matrix, as kernels take them."""
+    indices, indptr = np.ascontiguousarray(X.indices, np.int32), np.ascontiguousarray(X.indptr, np.int64)
+    return Csr(as_bytes(np.ascontiguousarray(X.data)), indices, indptr)
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """The same memory, as bytes in the place of numbers in a row."""
+    return array.view(np.uint8) if array.shape[-1] else array.astype(np.uint8)
 
 
 def encode(X: np.ndarray, background: float) -> tuple[np.ndarray, float]:

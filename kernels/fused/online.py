@@ -7,8 +7,9 @@ it is in registers, so that there is nothing to transpose. One thread does it al
 
 from __future__ import annotations
 
-from fastfc.kernels.fused import phases, sparse
+from fastfc.kernels.fused import csr, phases, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.cpu import VECTOR_BYTES
 from fastfc.kernels.fused.llvm.packing import list_columns
 from fastfc.kernels.fused.llvm.rows import step_and_below, step_listed
 from fastfc.kernels.fused.llvm.views import as_dtype, flat, view, view_rows
@@ -25,16 +26,25 @@ from fastfc.kernels.fused.records import FAN_IN, FAN_OUT, PADDED
 
 
 @inline
-def forward_one(model, codes, scale, work):
-    """A single sample through all layers; returns how many of its features are not zero: work.index lists them, of work.x."""
-    features = codes.shape[1]
-    sparse.load_rows(codes, ZERO, ONE, ZERO, features, scale, work.x)
-    count = list_columns(work.x, features, work.index)
+def list_sample(problem, dtype, chosen, shifts, key, work):
+    """List which features of the chosen sample are not zero in work.index, of work.x; returns how many."""
+    rows, scale, features = problem.data.csr, problem.numbers.scale, work.x.shape[1] - VECTOR_BYTES
+    if rows.indptr.size > 0:
+        begin, end = rows.indptr[chosen[0]], rows.indptr[chosen[0] + 1]
+        return csr.list_row(rows, dtype, begin, end, ZERO, scale, features, work)
+    stored = view_rows(problem.memory.codes, 0, 1)
+    phases.load_samples(problem, chosen, shifts, key, stored)
+    sparse.load_rows(as_dtype(stored, dtype), ZERO, ONE, ZERO, features, scale, work.x)
+    return list_columns(work.x, features, work.index)
+
+
+@inline
+def forward_one(model, count, work):
+    """A single sample through all layers, whose `count` features that are not zero work.index lists, of work.x."""
     out = outputs_of(model, ZERO, ZERO, ONE)
     sparse.multiply_listed(work.x, work.index, count, all_weights(model, ZERO), bias_of(model, ZERO), out)
     activate(model, ZERO, ZERO, ONE)
     forward_hidden(model, ZERO, ONE)
-    return count
 
 
 @inline
@@ -60,18 +70,18 @@ def step_one(model, count, length, work):
 def run(_team, model, problem, dtype, varying):
     """Steps span.start to span.stop of an epoch; the parameters are those of epoch.run, and dtype names that of the codes."""
     schedule, span = varying.schedule, varying.span
-    memory, places, numbers = problem.memory, problem.memory.places, problem.numbers
+    memory, places = problem.memory, problem.memory.places
     features, of = model.layout[0, FAN_IN], memory.arrangement
-    stored, target = view_rows(memory.codes, 0, 1), view(model.arena, places.target, ONE, model.layout[-1, FAN_OUT])
+    target = view(model.arena, places.target, ONE, model.layout[-1, FAN_OUT])
     work = sparse_work(model.arena, places.work[0], features, ZERO, memory.work)
     length = of.losses[0]
     for s in range(span.start, span.stop):
         chosen, shifts = span.order[s : s + 1], of.shifts[0][0 : min(1, span.shifts.shape[0])]
         for i in range(shifts.shape[0]):
             shifts[i, 0], shifts[i, 1] = span.shifts[s, 0], span.shifts[s, 1]
-        phases.load_samples(problem, chosen, shifts, span.key, stored)
         phases.load_targets(problem, chosen, target)
-        count = forward_one(model, as_dtype(stored, dtype), numbers.scale, work)
+        count = list_sample(problem, dtype, chosen, shifts, span.key, work)
+        forward_one(model, count, work)
         scale, losses = span.scale[s : s + 1], span.losses[s : s + 1]
         phases.loss_and_delta(model, problem, target, scale, ZERO, ONE, losses)
         length[0] = schedule.rules[s, 0]

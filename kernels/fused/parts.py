@@ -15,6 +15,7 @@ from fastfc.kernels.plan import Plan
 
 LEVELS = 65536  # of a draw of dropout
 WIDEST = 8  # vectors of delta that stay in registers in a step of one sample
+CSR, ENDS = "Csr(u1:1C,i4:1C,i8:1C)", "Stored(u1:2C,=int64)"
 HEADS = {
     "softmax_ce": "losses.softmax_cross_entropy",
     "sigmoid_bce": "losses.sigmoid_cross_entropy",
@@ -27,21 +28,33 @@ HEADS = {
 NONE = Parts(0, 0, 0, np.zeros(0), 0, 0, 0, 0, 0, 0, 0)  # before any are asked for
 
 
-def of_plan(plan: Plan, X: Any, is_sparse: bool, gradient: bool, layout: np.ndarray) -> Parts:
-    """The kernels of a training on X, of which those of the layers go into `layout`. Keys are those of `compiler.signature`."""
+def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool, layout: np.ndarray) -> Parts:
+    """The kernels of a training on X, of which those of the layers go into `layout`. Keys are those of `compiler.signature`.
+
+    has_rows  whether X is CSR whose rows are multiplied as they are
+    """
     t = f"f{plan.dtype.itemsize}"
     vector, matrix, columns, dtype = f"{t}:1C", f"{t}:2C", f"{t}:2A", f"={X.dtype.name}"
     work = f"Work(i4:1C,{matrix},{matrix},u4:1C,u4:2C,i8:1C)"
     moved = f"{matrix},{matrix},{t}:3A"  # gradient, weights, state
     rule, add = (f"Rule({vector},={kind.__name__})" for kind in (plan.optimizer.kind, Accumulate))
-    codes = f"Stored(u1:2C,{dtype})"
+    codes, rows = f"Stored(u1:2C,{dtype})", f"Rows({CSR},{ENDS},i,i,{dtype})"
 
     def update(rule: str) -> int:
         return _address("dense.update", f"({columns},{matrix},{moved},{rule})")
 
+    def multiply() -> int:
+        sums = f"{vector},{matrix},{matrix},{matrix},{work}"
+        return _address("csr.multiply", f"({rows},{sums})") if has_rows else _address("codes.multiply", f"({codes},i,i,{sums})")
+
+    def load() -> int:
+        return _load("csr.load", t, ENDS) if has_rows else _load("codes.load_csr", t, codes)
+
     def update_first(rule: str) -> int:
         if not is_sparse:
             return update(rule)
+        if has_rows:
+            return _address("csr.update", f"({rows},{vector},{matrix},{moved},{rule},{work})")
         return _address("codes.update", f"(Stored(u1:2A,{dtype}),{vector},{matrix},{moved},{rule},{work})")
 
     for l, row in enumerate(layout):
@@ -49,13 +62,11 @@ def of_plan(plan: Plan, X: Any, is_sparse: bool, gradient: bool, layout: np.ndar
     is_csr, rates = not isinstance(X, np.ndarray), np.array(plan.dropout or [0.0] * (len(plan.layers) - 1))
     moves = not is_online(plan, is_sparse, plan.background)
     return Parts(
-        load=_load("codes.load_csr", t, dtype) if is_csr else 0,
+        load=load() if is_csr and moves else 0,
         drop_codes=_address("codes.drop", f"({codes},i8:1C,i,f8,f8)") if rates[0] else 0,
         drop=_address("dropout.drop", f"({matrix},{matrix},i8:1C,i,i,f8)") if rates[1:].any() else 0,
         rates=rates,
-        multiply=_address("codes.multiply", f"({codes},i,i,{vector},{matrix},{matrix},{matrix},{work})")
-        if is_sparse and moves
-        else 0,
+        multiply=multiply() if is_sparse and moves else 0,
         update_first=update_first(rule) if moves else 0,
         add_first=update_first(add) if gradient else 0,
         update=update(rule) if moves else 0,
@@ -81,12 +92,11 @@ def activate(name: str, matrix: str) -> int:
 
 def load_shifted(dtype: np.dtype, codes: str) -> int:
     """The kernel that shifts images."""
-    return _load("codes.load_shifted", f"f{dtype.itemsize}", f"={codes}")
+    return _load("codes.load_shifted", f"f{dtype.itemsize}", f"Stored(u1:2C,={codes})")
 
 
-def _load(name: str, t: str, dtype: str) -> int:
-    data = f"Data(u1:2C,Csr(u1:1C,i4:1C,i8:1C),i8:1C,{t}:2C)"
-    return _address(name, f"({data},i8:1C,i8:2C,i,i,{t},Stored(u1:2C,{dtype}))")
+def _load(name: str, t: str, stored: str) -> int:
+    return _address(name, f"(Data(u1:2C,{CSR},i8:1C,{t}:2C),i8:1C,i8:2C,i,i,{t},{stored})")
 
 
 def _address(name: str, key: str) -> int:

@@ -163,8 +163,11 @@ def multiply_half(team, model, problem, half, lo, hi, out):
         init = row_of(team, model, problem, weights.shape[1])
         add_rows(numbers.background, ones_of(model, problem, end - begin), view_rows(weights, begin, end), init)
     if problem.options.sparse:
-        codes, work = codes_of(problem, lo, hi), work_of(team, model, problem)
-        call(problem.parts.multiply, (codes, begin, end, numbers.scale, weights, init, out, work))
+        codes, work, scale = codes_of(problem, lo, hi), work_of(team, model, problem), numbers.scale
+        if problem.options.has_rows:
+            call(problem.parts.multiply, (problem.data.csr, codes, begin, end, scale, weights, init, out, work))
+        else:
+            call(problem.parts.multiply, (codes, begin, end, scale, weights, init, out, work))
     else:
         x = inputs_of(model, problem, lo, hi)
         dense.multiply_range(x, dense.STRAIGHT, begin, end, weights, dense.ZEROS, out, out)
@@ -268,8 +271,13 @@ def step_rows(team, model, problem, part, rows, moved):
     if rows.layer == 0 and problem.options.sparse:
         itemsize, scale = problem.options.itemsize, problem.numbers.scale
         codes = codes_of(problem, part.first, part.first + part.rows)
-        own, work = codes[:, rows.lo * itemsize : rows.hi * itemsize], work_of(team, model, problem)
-        call(parts.add_first if adds else parts.update_first, (own, scale, delta, init, weights, state, rule, work))
+        kernel, work = parts.add_first if adds else parts.update_first, work_of(team, model, problem)
+        if problem.options.has_rows:
+            csr = problem.data.csr
+            call(kernel, (csr, codes, rows.lo, rows.hi, scale, delta, init, weights, state, rule, work))
+        else:
+            own = codes[:, rows.lo * itemsize : rows.hi * itemsize]
+            call(kernel, (own, scale, delta, init, weights, state, rule, work))
         return
     before = outputs_of(model, max(rows.layer - 1, 0), ZERO, part.rows)
     if rows.layer == 0:

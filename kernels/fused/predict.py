@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from fastfc.kernels.fused import batch, dense, sparse
+from fastfc.kernels.fused import batch, csr, dense, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.llvm.views import flat, view, view_rows
 from fastfc.kernels.fused.model import activate, all_weights, bias_of, forward_hidden, outputs_of, sparse_work
-from fastfc.kernels.fused.records import CHUNK, FAN_OUT, SCALE_PLACE, WORK_PLACE
+from fastfc.kernels.fused.records import CHUNK, FAN_IN, FAN_OUT, SCALE_PLACE, WORK_PLACE
 from fastfc.kernels.fused.team import share
 
 BLOCK = 128 * CHUNK  # samples that are put in another order at a time: they stay in the caches
@@ -62,6 +62,29 @@ def run(thread, threads, model, task, out):
         for i in range(hi - lo):
             for j in range(outputs):
                 out[order[part + i], j] = result[i, j]
+
+
+@kernel
+def run_rows(thread, threads, model, task, out):
+    """out[i] = what the network gives for row i of a CSR matrix, for this thread's share of the rows."""
+    indptr, layout = task.csr.indptr, model.layout
+    features, outputs, last = layout[0, FAN_IN], layout[-1, FAN_OUT], layout.shape[0] - 1
+    work = sparse_work(model.arena, task.work_places[thread], features, thread, task.work)
+    weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
+    begin, end = share(indptr.size - 1, CHUNK, thread, threads)
+    for part in range(begin, end, CHUNK):
+        lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
+        first = outputs_of(model, ZERO, lo, hi)
+        for i in range(hi - lo):
+            start, stop = indptr[part + i], indptr[part + i + 1]
+            count = csr.list_row(task.csr, task.dtype, start, stop, ZERO, task.scale, features, work)
+            sparse.multiply_listed(work.x, work.index, count, weights, bias, view_rows(first, i, i + 1))
+        activate(model, ZERO, lo, hi)
+        forward_hidden(model, lo, hi)
+        result = outputs_of(model, last, lo, hi)
+        for i in range(hi - lo):
+            for j in range(outputs):
+                out[part + i, j] = result[i, j]
 
 
 @kernel

@@ -10,12 +10,13 @@ import numpy as np
 from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
-from fastfc.kernels.fused.records import ACTIVATE, CHUNK, SCALE_PLACE, WORK_PLACE, Task
+from fastfc.kernels.fused.encode import canonical, csr_of
+from fastfc.kernels.fused.records import ACTIVATE, CHUNK, SCALE_PLACE, WORK_PLACE, RowTask, Task
 from fastfc.kernels.plan import Plan
 
 SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the faster one
 KEY_BITS = 12
-RUN, ONE = Entry("predict.run"), Entry("predict.one")
+RUN, RUN_ROWS, ONE = Entry("predict.run"), Entry("predict.run_rows"), Entry("predict.one")
 
 
 def choose_sort_features(X: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ class Predictor:
 
     def __init__(self, plan: Plan, weights: list[np.ndarray], biases: list[np.ndarray], threads: int) -> None:
         self.plan, self.threads = plan, threads
-        self.arena = Arena(plan, threads * CHUNK, threads, 1)
+        self.arena = Arena(plan, threads * CHUNK, threads, batch=1)
         self.inputs_place = self.arena.place(threads * CHUNK * plan.layers[0])
         self.work_places = np.array(self.arena.work)
         scales = self.arena.place(2)
@@ -52,13 +53,10 @@ class Predictor:
 
     def outputs(self, X: Any) -> np.ndarray:
         """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
-        if not isinstance(X, np.ndarray):
-            return np.concatenate([self.outputs(X[i : i + 1024].toarray()) for i in range(0, X.shape[0], 1024)])
-        if len(X) == 1:
+        if isinstance(X, np.ndarray) and len(X) == 1:
             return self._row(X)
-        out = np.empty((len(X), self.plan.layers[-1]), self.plan.dtype)
-        seen = X[: 4 * CHUNK]
-        calls = self._calls(X, out, bool(np.count_nonzero(seen) < SPARSE_BELOW * seen.size))
+        out = np.empty((X.shape[0], self.plan.layers[-1]), self.plan.dtype)
+        calls = self._calls(X, out)
         if len(calls) == 1:
             calls[0]()
             return out
@@ -72,20 +70,30 @@ class Predictor:
     def _row(self, x: np.ndarray) -> np.ndarray:
         """What `outputs` gives for x (1, features), by a call that is bound once."""
         if x.dtype not in self.of_row:
-            sample, out = np.empty(x.shape, x.dtype), np.empty((1, self.plan.layers[-1]), self.plan.dtype)
-            (call,) = self._calls(sample, out, is_sparse=False)
-            self.of_row[x.dtype] = sample, out, call
+            sample, out = np.ones(x.shape, x.dtype), np.empty((1, self.plan.layers[-1]), self.plan.dtype)
+            self.of_row[x.dtype] = sample, out, self._calls(sample, out)[0]
         sample, out, call = self.of_row[x.dtype]
         sample[:] = x
         call()
         return out.copy()
 
-    def _calls(self, X: np.ndarray, out: np.ndarray, is_sparse: bool) -> list[Call]:
+    def _calls(self, X: Any, out: np.ndarray) -> list[Call]:
         """One for each thread that has samples."""
+        threads = min(self.threads, -(-X.shape[0] // CHUNK))
+        task: Task | RowTask
+        if isinstance(X, np.ndarray):
+            entry, task = RUN, self._task(X, threads)
+        else:
+            rows = csr_of(canonical(X)), X.dtype.name, self.scales[X.dtype]
+            entry, task = RUN_ROWS, RowTask(*rows, self.work_places, self.arena.thread_memory)
+        return [entry.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
+
+    def _task(self, X: np.ndarray, threads: int) -> Task:
         n, features = X.shape
-        threads = min(self.threads, -(-n // CHUNK))
+        seen = X[: 4 * CHUNK]
+        is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         sort_features = choose_sort_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
-        task = Task(
+        return Task(
             X,
             self.scales[X.dtype],
             int(is_sparse),
@@ -98,7 +106,6 @@ class Predictor:
             self.work_places,
             self.arena.thread_memory,
         )
-        return [RUN.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
 
     def label(self, x: np.ndarray) -> int:
         """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 if that or x is not finite."""

@@ -49,6 +49,8 @@ class Work(NamedTuple):
     index (int32,) the features of samples, or the samples of a panel; x (GROUP, > fan_in + VECTOR_BYTES) samples as floats;
     listed (LISTS * batch + WORDS, GROUP) those of a panel; packed_words (as many, uint32) the same as bytes; words
     (PANEL / GROUP, > batch + WORDS) uint32, a panel transposed; starts (LISTS + 1,).
+
+    For CSR rows: index and listed have room for the numbers of some features, starts (fan_in + 1,).
     """
 
     index: Any
@@ -83,6 +85,17 @@ class Csr(NamedTuple):
     indptr: Any
 
 
+class Rows(NamedTuple):
+    """CSR rows, of which the features lo to hi: ends (rows, 2) int64 where each begins and ends in csr.data, of the named dtype,
+    and csr.indices, which ascend within a row."""
+
+    csr: Csr
+    ends: Stored
+    lo: int
+    hi: int
+    dtype: Any
+
+
 class Data(NamedTuple):
     """X (n, bytes of a sample), or csr; labels (n,), or targets (n, outputs) where there are none."""
 
@@ -94,7 +107,7 @@ class Data(NamedTuple):
 
 class Options(NamedTuple):
     """chunk: the samples in a part of a batch; sparse, convert (codes to floats): 0 or 1; height and width of an image, for
-    shifts; widest of the layers, padded; itemsize of the codes."""
+    shifts; widest of the layers, padded; itemsize of the codes; has_rows: 1 where CSR rows are multiplied as they are."""
 
     batch_size: int
     chunk: int
@@ -104,6 +117,7 @@ class Options(NamedTuple):
     width: int
     widest: int
     itemsize: int
+    has_rows: int
 
 
 class Numbers(NamedTuple):
@@ -124,7 +138,7 @@ class Numbers(NamedTuple):
 class Parts(NamedTuple):
     """Addresses of kernels, 0 where one is not needed.
 
-    load         samples that are not just copied: CSR, shifted images
+    load         samples that are not just copied: CSR, or where its rows are, shifted images
     drop_codes   dropout of the input;  drop: of a hidden layer, at `rates` (layers,), the input's first
     multiply     of the sparse first layer, forward
     update_first, add_first   its step; and its gradient, added to that of earlier parts of a batch
@@ -172,9 +186,9 @@ class Arrangement(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """codes (2 * chunk, bytes of a sample): two batches as they are stored; places in the arena; scratch memory, an Arrangement
-    and a rule (numbers,) for each thread; squares (2, rows of all layers + layers) float64: of the rows of all weights, and of the
-    biases, the sum of squares; below it that of their gradient."""
+    """codes (2 * chunk, bytes of a sample): two batches as they are stored, or `Rows.ends` of them; places in the arena; scratch
+    memory, an Arrangement and a rule (numbers,) for each thread; squares (2, rows of all layers + layers) float64: of the rows of
+    all weights, and of the biases, the sum of squares; below it that of their gradient."""
 
     codes: Any
     places: Places
@@ -229,6 +243,16 @@ class Varying(NamedTuple):
 
     schedule: Schedule
     span: Span
+
+
+class RowTask(NamedTuple):
+    """What is predicted of CSR rows: scale (1,) of the numbers of the named dtype; a place and a ThreadMemory as in Task."""
+
+    csr: Csr
+    dtype: Any
+    scale: Any
+    work_places: Any
+    work: ThreadMemory
 
 
 class Task(NamedTuple):

@@ -12,7 +12,7 @@ from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
 from fastfc.kernels.fused.compiler.making import together
-from fastfc.kernels.fused.encode import encode, is_mapped
+from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of, encode, is_mapped
 from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
     HALVES,
@@ -37,6 +37,8 @@ from fastfc.kernels.plan import Epoch, Plan
 
 Arrays = list[np.ndarray]
 CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
+FULLEST = 0.1  # share of non-zeros up to which CSR rows are faster as they are, measured on images, where neighbours share most
+ENTRIES = 1 << 16  # most numbers of CSR rows that are sorted by feature at a time: they stay in the caches
 COUNTED = 512  # samples from which the cost of a feature is told
 IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
 
@@ -51,15 +53,17 @@ class Trainer:
     state    "weights": (fan_in, fan_out) for each layer; "biases": (fan_out,); and by the names that the optimiser has for its
              state, arrays of the shapes of all weights, then of all biases, or nothing, for zeros
     threads  how many threads compute
-    input_kernel  "sparse" or "dense": how the first layer is multiplied
+    input_kernel  "sparse" or "dense": how the first layer is multiplied; "sparse" takes CSR rows as they are, where `takes_rows`
     """
 
     def __init__(
         self, plan: Plan, X: Any, targets: np.ndarray, state: dict[str, Arrays], threads: int, input_kernel: str
     ) -> None:
-        is_sparse, chunk = input_kernel == "sparse", min(CHUNK, plan.batch_size)
+        is_sparse, chunk, drops_input = input_kernel == "sparse", min(CHUNK, plan.batch_size), any(plan.dropout[:1])
+        X = X if isinstance(X, np.ndarray) else canonical(X)
+        has_rows = is_sparse and not drops_input and takes_rows(X)
         scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
-        drops_input, self.given_dtype = any(plan.dropout[:1]), X.dtype
+        self.sample = X[:1]
         if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not (drops_input or is_mapped(X)):
             background, outside = outside, 0.0
             X, scale = encode(X, background)
@@ -67,16 +71,18 @@ class Trainer:
         self.is_online = parts.is_online(plan, is_sparse, background)
         self.threads = 1 if self.is_online else threads
         kept = plan.keeps_gradient or plan.batch_size > chunk or plan.clip_norm is not None
-        states, batch = len(plan.optimizer.states), chunk if is_sparse else 0
-        self.arena = Arena(plan, chunk, self.threads, batch, states, gradient=kept)
+        states, batch = len(plan.optimizer.states), chunk if is_sparse and not has_rows else 0
+        entries = entries_of(X, chunk) if has_rows else 0
+        self.arena = Arena(plan, chunk, self.threads, batch, entries, states, gradient=kept)
         convert = not is_sparse and X.dtype == np.uint8  # floats are multiplied where they lie
         dtype, codes = plan.dtype, X.dtype if is_sparse or convert else None
-        memory = _memory(self.arena, plan, chunk, self.threads, codes, is_sparse)
+        stored = aligned(4 * chunk, np.int64).reshape(2 * chunk, 2) if has_rows else None
+        memory = _memory(self.arena, plan, chunk, self.threads, codes, is_sparse, stored)
         self.model = self.arena.model(states)
         cost = cost_of(X)  # for either kernel, so that both add up in one order
         height, width = plan.image_shape or (0, 0)
         widest = int(self.arena.layout[:, PADDED].max())
-        sizes = (height, width, widest, X.dtype.itemsize)
+        sizes = (height, width, widest, X.dtype.itemsize, int(has_rows))
         options = Options(plan.batch_size, chunk, int(is_sparse), int(convert), *sizes)
         factor = parts.kept_factor(plan.dropout[0]) if drops_input else 1.0
         is_bytes = X.dtype == np.uint8
@@ -97,7 +103,7 @@ class Trainer:
         self.pool = ThreadPoolExecutor(self.threads)
         self.calls: dict[str, tuple[list[Call], Epoch | None]] = {}  # of each kernel: one for each thread, and for which epoch
         self.code_dtype = X.dtype.name
-        self.find_parts = partial(parts.of_plan, plan, X, is_sparse, gradient=kept, layout=self.arena.layout)
+        self.find_parts = partial(parts.of_plan, plan, X, is_sparse, has_rows, gradient=kept, layout=self.arena.layout)
 
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
         """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update.
@@ -197,10 +203,11 @@ class Trainer:
 
     def _predict_nothing(self) -> None:
         """Ask for the kernels that predict, as is done after a training."""
-        views, nothing = self._views(), np.zeros((1, self.plan.layers[0]), self.given_dtype)
+        views = self._views()
         predictor = Predictor(self.plan, views["weights"], views["biases"], 1)
-        predictor.outputs(nothing)
-        predictor.label(nothing)
+        predictor.outputs(self.sample)
+        if isinstance(self.sample, np.ndarray):
+            predictor.label(self.sample)
 
     def _views(self) -> dict[str, Arrays]:
         """The parameters and the optimiser's state where they lie."""
@@ -225,21 +232,32 @@ def divide(cost: np.ndarray, parts: int) -> np.ndarray:
     return np.array([0, *(cuts + UNIT // 2) // UNIT * UNIT, len(cost)]).clip(max=len(cost))
 
 
+def takes_rows(X: Any) -> bool:
+    """Whether X is CSR whose rows are multiplied as they are. Fuller ones are expanded, to share rows of W among neighbours."""
+    return not isinstance(X, np.ndarray) and X.nnz <= FULLEST * X.shape[0] * X.shape[1]
+
+
+def entries_of(X: Any, chunk: int) -> int:
+    """How many numbers of a part of a batch of CSR rows are sorted at a time: at least all of one feature, at most ENTRIES."""
+    return max(chunk, min(ENTRIES, chunk * int(np.diff(X.indptr).max(initial=0))))
+
+
 def cost_of(X: Any) -> np.ndarray:
     """(features,) how long each feature of X, an array or CSR, takes in a step, in units that do not matter."""
     sample = X[:COUNTED]
     counts = (
         np.count_nonzero(sample, axis=0)
         if isinstance(X, np.ndarray)
-        else np.bincount(sample.indices, minlength=X.shape[1])
+        else np.bincount(sample.indices[sample.data != 0], minlength=X.shape[1])
     )
     return counts / sample.shape[0] + IDLE_COST
 
 
 def _memory(
-    arena: Arena, plan: Plan, chunk: int, threads: int, codes_dtype: np.dtype | None, is_sparse: bool
+    arena: Arena, plan: Plan, chunk: int, threads: int, codes_dtype: np.dtype | None, is_sparse: bool, stored: np.ndarray | None
 ) -> Memory:
-    """What there is beside the parameters; the arena gets its memory here. Without codes_dtype, codes are the inputs."""
+    """What there is beside the parameters; the arena gets its memory here. Where nothing is `stored` in the place of samples, and
+    without codes_dtype, codes are the inputs."""
     features, outputs, size = plan.layers[0], plan.layers[-1], 2 * chunk * plan.layers[0]
     padded, widest, ones = arena.layout[0, PADDED], arena.layout[:, PADDED].max(), max(chunk, features)
     counts = (size * (not is_sparse), chunk * outputs, widest, ones, HALVES * chunk * padded, threads * widest)
@@ -247,7 +265,9 @@ def _memory(
     places = Places(*offsets)
     arena.allocate()
     arena.memory[places.ones : places.ones + ones] = 1
-    codes = arena.memory[places.inputs :][:size] if codes_dtype is None else aligned(size, codes_dtype)
+    if stored is None:
+        codes = arena.memory[places.inputs :][:size] if codes_dtype is None else aligned(size, codes_dtype)
+        stored = codes.reshape(2 * chunk, features)
     rows = sum(plan.layers[:-1]) + len(plan.layers) - 1
     arrangement = Arrangement(
         np.zeros((threads, chunk), np.int64),
@@ -258,13 +278,8 @@ def _memory(
         np.zeros((threads, outputs + 1), np.int64),
     )
     rules = np.zeros((threads, len(plan.optimizer.kind._fields)), plan.dtype)
-    stored, squares = as_bytes(codes.reshape(2 * chunk, features)), np.zeros((2, rows))
-    return Memory(stored, places, arena.thread_memory, arrangement, rules, squares)
-
-
-def as_bytes(array: np.ndarray) -> np.ndarray:
-    """The same memory, as bytes in the place of numbers in a row."""
-    return array.view(np.uint8) if array.shape[-1] else array.astype(np.uint8)
+    squares = np.zeros((2, rows))
+    return Memory(as_bytes(stored), places, arena.thread_memory, arrangement, rules, squares)
 
 
 def _data(X: Any, targets: np.ndarray, outputs: int, dtype: np.dtype) -> Data:
@@ -272,8 +287,7 @@ def _data(X: Any, targets: np.ndarray, outputs: int, dtype: np.dtype) -> Data:
     if isinstance(X, np.ndarray):
         dense, csr = as_bytes(X), Csr(none, np.zeros(0, np.int32), np.zeros(0, np.int64))
     else:
-        dense = none.reshape(0, 0)
-        csr = Csr(as_bytes(X.data), X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
+        dense, csr = none.reshape(0, 0), csr_of(X)
     if targets.ndim == 1:
         return Data(dense, csr, targets, np.zeros((0, outputs), dtype))
     return Data(dense, csr, np.zeros(0, np.int64), targets)
