@@ -9,7 +9,8 @@ from typing import TypeVar
 from fastfc.kernels.fused.compiler import beside
 from fastfc.kernels.fused.compiler.entry import Entry, Kernel, find, is_listing, listing, spend
 
-SECONDS = {"epoch.run": 10, "epoch.apply": 3, "online.run": 3, "predict.run": 3, "predict.run_rows": 3, "predict.one": 2}  # against 1 for others
+# Against 1 for all others.
+SECONDS = {"epoch.run": 10, "epoch.apply": 3, "online.run": 3, "predict.run": 3, "predict.run_rows": 3, "predict.one": 2}
 
 T = TypeVar("T")
 
