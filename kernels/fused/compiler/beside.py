@@ -1,17 +1,15 @@
 """A second process that compiles kernels into the folder where they are kept, while this one compiles others.
 
-It ends by itself, and with this process at the latest.
+It ends by itself, and with this process at the latest. What takes long to import is imported when there is something to compile.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.metadata
-import json
 import os
-import subprocess
 import sys
+from typing import Any
 
 from fastfc.kernels.fused.compiler.folder import cache_folder
 from fastfc.kernels.fused.compiler.known import is_known
@@ -25,12 +23,15 @@ for name, key in kernels:
     Entry(name).address_of(key)
 """
 
-_process: subprocess.Popen[bytes] | None = None
+_process: Any = None  # a subprocess.Popen
 _symbols: set[str] = set()  # of what it compiles
 
 
 def begin(kernels: list[tuple[str, str]]) -> None:
     """Kernels (name, key) in the order in which it compiles them. What it does not compile, for whatever reason, is left to us."""
+    import json
+    import subprocess
+
     global _process, _symbols
     _symbols = {symbol_of(*kernel) for kernel in kernels}
     with contextlib.suppress(OSError):  # it cannot begin, or has ended already
@@ -41,7 +42,6 @@ def begin(kernels: list[tuple[str, str]]) -> None:
             stderr=subprocess.DEVNULL,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # of Windows
         )
-        assert _process.stdin is not None
         with _process.stdin as given:
             given.write(json.dumps([sys.path, kernels]).encode())
 
@@ -87,6 +87,8 @@ def _is_there() -> bool:
 
 
 def _has_known_numba() -> bool:
+    import importlib.metadata
+
     try:
         return is_known(importlib.metadata.version("numba"))
     except importlib.metadata.PackageNotFoundError:
