@@ -57,7 +57,7 @@ test-peers: $(PEERS)/.installed
 reproduce: $(VENV)/.installed
 	$(BIN)/fastfc reproduce --out reproduction $(ARGS)
 
-wheel: $(VENV)/.installed
+wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.wheel $(ARGS)
 
 clean:

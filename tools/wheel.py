@@ -18,6 +18,8 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import scipy.sparse  # noqa: F401  without it nobody asks for the kernels of CSR matrices
+
 from fastfc.kernels.fused.shipped import LEVELS
 from fastfc.machine.threads import available_threads
 
