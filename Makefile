@@ -1,5 +1,6 @@
 # make train   set up .venv and train on MNIST (or on generated digits) into runs/latest
 # make test    set up .venv and run the tests
+# make wheel   a wheel with compiled kernels inside, for this system, into dist; it trains without Numba
 # make test-peers   the tests against PyTorch, in the environment of make peers
 # make soak    the tests of reliability at full length, which count their cases: about a quarter of an hour
 # Options:     PYTHON=... (3.11 or newer), VENV=..., ARGS="..." for the command that is run
@@ -11,7 +12,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 MNIST := ../shared/data/mnist
 
-.PHONY: train test test-peers lint bench peers reproduce soak clean
+.PHONY: train test test-peers lint bench peers reproduce soak wheel clean
 
 train: $(VENV)/.installed
 	$(BIN)/fastfc train --out runs/latest $(ARGS)
@@ -55,6 +56,9 @@ test-peers: $(PEERS)/.installed
 
 reproduce: $(VENV)/.installed
 	$(BIN)/fastfc reproduce --out reproduction $(ARGS)
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.wheel $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage

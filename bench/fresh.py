@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -15,12 +17,15 @@ from typing import Any
 
 import numpy as np
 
+import fastfc
 from bench import yardsticks
 from bench.datasets import Store
-from bench.rows.kernels import RECIPES
+from bench.peers.job import Job
+from bench.rows.kernels import MNIST, RECIPES
 from bench.verdicts import Verdict, ratios, rounds, settle, wording
-from bench.workers import Log, environment
+from bench.workers import ROOT, Log, environment, peers_python
 from bench.workloads import REFERENCE_FLOOR, Claim, Workload
+from fastfc.kernels.fused.shipped import digest_of_sources
 
 # The first call compiles; it is not one of the seeds. Prints [training seconds, test accuracy] of each seed.
 RECIPE = """
@@ -46,6 +51,25 @@ import fastfc
 print(time.perf_counter() - start)
 """
 
+# The same without Numba, which must not be needed; and to the label of a sample from a saved model.
+WITHOUT_NUMBA = "import sys; sys.modules['numba'] = None"
+PREDICT = """
+import sys, time
+import numpy as np
+import fastfc
+label = fastfc.load(sys.argv[2]).predict(np.zeros((1, 784), np.uint8))
+print(time.time() - float(sys.argv[1]))
+"""
+
+# The same as START, for JAX: its import, its compilation, one epoch.
+JAX_START = """
+import json, sys, time
+from bench.peers import jax_engine
+from bench.peers.job import Job
+jax_engine.prepare(Job.from_dict(json.loads(sys.argv[2])))()
+print(time.time() - float(sys.argv[1]))
+"""
+
 # The peak of resident memory in MB. Linux: VmHWM, since ru_maxrss there starts from that of the parent.
 PEAK = """
 try:
@@ -67,11 +91,22 @@ print(megabytes)
 """
 
 
-def script(code: str, *arguments: str, cache: Path | None = None, threads: int = 2, python: Path | None = None) -> str:
-    """Run `code` in a fresh process, with the kernel cache in `cache` (None: the user's); what it printed last."""
+def script(
+    code: str,
+    *arguments: str,
+    cache: Path | None = None,
+    threads: int = 2,
+    python: Path | None = None,
+    site: Path | None = None,
+) -> str:
+    """Run `code` in a fresh process, with the kernel cache in `cache` (None: the user's); what it printed last.
+
+    site  a folder with packages that are found before those installed
+    """
     env = environment(threads) | ({"FASTFC_CACHE_DIR": str(cache)} if cache else {})
+    env |= {"PYTHONPATH": str(site)} if site else {}
     command = [python or sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, env=env, cwd=site or ROOT, capture_output=True, text=True, timeout=900)
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"process ended with {done.returncode}"])[-1])
     return done.stdout.strip().splitlines()[-1]
@@ -105,26 +140,61 @@ def judge_recipe(
 
 
 def startup(repeats: int, store: Store, log: Log) -> dict[str, Any]:
-    """Row 10: the kernel cache empty, the same cache again, and the import alone (without the interpreter's start)."""
-    data = data_argument(store)
-    measured: dict[str, list[float]] = {"empty kernel cache": [], "warm": [], "import fastfc": []}
+    """Row 10: the kernel cache empty; the same cache again, to the first epoch and to the label of a sample; from a wheel, with
+    nothing compiled before; the import alone, without the interpreter's start; and JAX, which compiles in every process."""
+    data, measured, errors = data_argument(store), defaultdict(list), {}
+    model, site, peers = store.root / "model.safetensors", _unpacked_wheel(store.root), peers_python()
+    fastfc.Network((784, 200, 50, 10)).save(model)
+    if site is None:
+        errors["from a wheel"] = {"error": "no wheel of these sources in dist (make wheel)"}
+    if peers is None:
+        errors["JAX"] = {"error": "not installed (make peers)"}
     for i in range(repeats):
         log(f"start-up, round {i + 1}")
         with tempfile.TemporaryDirectory() as folder:
+
+            def seconds(code: str, *arguments: str, folder: str = folder, **options: Any) -> float:
+                return float(script(code, str(time.time()), *arguments, **{"cache": Path(folder), **options}))
+
             for name in ("empty kernel cache", "warm"):
-                measured[name].append(float(script(START, str(time.time()), data, cache=Path(folder))))
+                measured[name].append(seconds(START, data))
+            script(PREDICT, "0", str(model), cache=Path(folder))
+            measured["warm, to one label"].append(seconds(PREDICT, str(model)))
             measured["import fastfc"].append(float(script(IMPORT)))
-    return {name: {"seconds": values, "median": median(values)} for name, values in measured.items()}
+            if site is not None:
+                measured["from a wheel"].append(seconds(WITHOUT_NUMBA + START, data, site=site, cache=Path(folder) / "other"))
+            if peers is not None:
+                measured["JAX"].append(seconds(JAX_START, json.dumps(_job(store).to_dict()), python=peers))
+    return {name: {"seconds": values, "median": median(values)} for name, values in measured.items()} | errors
+
+
+def _job(store: Store) -> Job:
+    """An epoch of MNIST, in two threads."""
+    return Job(MNIST, 2, "float32", "", str(store.folder(MNIST.data, MNIST.rows, MNIST.layers[0])))
+
+
+def _unpacked_wheel(root: Path) -> Path | None:
+    """The wheel in dist, unpacked, if it was made of the kernels that are here."""
+    for wheel in (ROOT / "dist").glob("fastfc-*.whl"):
+        site = root / wheel.stem
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+        if any((site / "fastfc" / "kernels" / "objects").glob(f"*-{digest_of_sources()[:16]}")):
+            return site
+    return None
 
 
 def memory(repeats: int, store: Store, log: Log) -> dict[str, Any]:
-    """Row 11: with kernels from the cache, as every run but the first has it; the first run is recorded beside it."""
+    """Row 11: with kernels from the cache, as every run but the first has it; the first run, and all files that it has kept
+    and that training on floats and predicting add, are recorded beside it."""
     data = data_argument(store)
     measured: dict[str, list[float]] = {"compiling": [], "warm": []}
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats + 1):
             log(f"memory, round {i}")
             measured["warm" if i else "compiling"].append(float(script(MEMORY, data, cache=Path(folder))))
+        script("from fastfc.cli import main; main(['warmup'])", cache=Path(folder))
+        measured["files of kernels"] = [sum(path.stat().st_size for path in Path(folder).rglob("*.o")) / 1e6]
     return {name: {"megabytes": values, "median": median(values)} for name, values in measured.items()}
 
 

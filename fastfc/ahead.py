@@ -5,7 +5,7 @@ Which there are is found by trainings and predictions that ask for kernels and g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,12 @@ import numpy as np
 from fastfc.backend import load_backend
 from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
-from fastfc.kernels.fused.compiler.entry import Entry, kernel_of, listing
+from fastfc.kernels.fused.compiler.entry import Kernel, kernel_of, listing
 from fastfc.kernels.fused.shipped import folder_of
 from fastfc.kernels.plan import ACTIVATIONS, LOSSES
 from fastfc.settings import DTYPES
 from fastfc.train import train
 
-Kernel = tuple[str, str]  # name, and key of its arguments
 Training = tuple[Any, dict[str, Any]]  # (X, y), and settings
 FROM_LABELS = ("softmax_ce", "sigmoid_bce")
 SAMPLES, FEATURES = 6, 32
@@ -34,13 +33,6 @@ def usual() -> list[Kernel]:
 def everything() -> list[Kernel]:
     """Kernels of all trainings that there can be."""
     return _asked_for((data, {"dtype": dtype, **settings}) for dtype in DTYPES for data, settings in _trainings())
-
-
-def make(kernels: list[Kernel], report: Callable[[Kernel], object] = lambda kernel: None) -> None:
-    """Compile those that are not kept, each of which is then reported; or is reported as soon as it is found."""
-    for name, key in kernels:
-        Entry(name).address_of(key)
-        report((name, key))
 
 
 def ship(kernels: list[Kernel]) -> None:
@@ -64,8 +56,8 @@ def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
                 rows = np.zeros((2, FEATURES), dtype)
                 predictor.outputs(rows)
                 predictor.label(rows[:1])
-                for csr in _csr(rows):
-                    predictor.outputs(csr)
+                if not isinstance(X, np.ndarray):
+                    predictor.outputs(type(X)(rows))
     return list(listed)
 
 

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import fastfc
+from fastfc import ahead
 from fastfc.cli import main
 from fastfc.cli.parser import COMMANDS
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.training.progress import epoch_line
 from tests.command_line import error_line, shell
+from tests.small import python
 
 # predict, plot, compare, bench, info, warmup
 
@@ -174,11 +176,22 @@ def test_info_names_versions_machine_and_data(
     assert str(tmp_path) in "".join(text.split()) or str(tmp_path) in text
 
 
-def test_warmup_says_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warmup_says_how_long_it_took_and_what_it_made(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warmup"]) == 0
-    assert re.match(
-        r"kernels ready in \d+\.\d s, kept in\s", capsys.readouterr().out
-    )  # a long path is on a line of its own
+    said = capsys.readouterr()
+    assert re.match(r"kernels ready in \d+\.\d s, kept in\s", said.out)  # a long path is on a line of its own
+    there, of, made = map(int, re.findall(r"(\d+) of (\d+) were there, (\d+) were compiled", said.out)[0])
+    assert there + made == of == len(ahead.usual())
+    assert sum(int(n) for n in re.findall(r"^  (\d+) forms? of [a-z_.]+$", said.out, re.MULTILINE)) == made
+    assert main(["warmup"]) == 0
+    said = capsys.readouterr()
+    assert f"{of} of {of} were there, 0 were compiled" in said.out and said.err == ""
+
+
+def test_info_and_warmup_need_no_numba_where_all_is_there() -> None:
+    assert main(["warmup"]) == 0
+    code = "import sys; sys.modules['numba'] = None\nfrom fastfc.cli import main\nprint(main(['info']), main(['warmup']))"
+    assert python(code).splitlines()[-1] == "0 0"
 
 
 def test_version_and_help_are_quick_to_load() -> None:

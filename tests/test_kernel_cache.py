@@ -222,10 +222,10 @@ def test_a_terminal_is_told_why_nothing_else_happens(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Once a process, and nobody else: a log is of those who read it later."""
-    entry._say_once.cache_clear()
+    entry.say_once.cache_clear()
     hits()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    entry._say_once.cache_clear()
+    entry.say_once.cache_clear()
     hits()
     assert capsys.readouterr() == ("", "")
     (file,) = folder().iterdir()

@@ -100,7 +100,9 @@ def test_public_functions_stay_functions_whatever_is_used_first(first: str, tmp_
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-@pytest.mark.parametrize("target", ["train", "test", "test-peers", "lint", "bench", "peers", "reproduce", "soak", "clean"])
+@pytest.mark.parametrize(
+    "target", ["train", "test", "test-peers", "lint", "bench", "peers", "reproduce", "soak", "wheel", "clean"]
+)
 def test_make_knows_the_target(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

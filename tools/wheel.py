@@ -18,6 +18,8 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import scipy.sparse  # noqa: F401  without it nobody asks for the kernels of CSR matrices
+
 from fastfc.kernels.fused.shipped import LEVELS
 from fastfc.machine.threads import available_threads
 
@@ -64,8 +66,13 @@ def _options() -> argparse.Namespace:
 
 
 def _unpack_plain(site: Path) -> None:
-    """The wheel of the sources alone, unpacked."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(BUILT), str(ROOT)]
+    """The wheel of the sources alone, unpacked. They are copied first: setuptools takes what older builds left beside them."""
+    source = BUILT / "source"
+    for name in ("fastfc", "kernels"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "objects"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(BUILT), str(source)]
     subprocess.run(command, check=True)
     (file,) = BUILT.glob("fastfc-*-none-any.whl")
     with zipfile.ZipFile(file) as archive:

@@ -93,13 +93,15 @@ ROWS = (
     ),
     Row(
         "10", "start-up: to the end of the first epoch of MNIST", MNIST, (),
-        (Claim("seconds", 10, entry="empty kernel cache"), Claim("seconds", 1.2, entry="warm"),
-         Claim("seconds", 0.15, entry="import fastfc")),
+        (Claim("seconds", 6, entry="empty kernel cache"), Claim("seconds", 0.35, entry="warm"),
+         Claim("seconds", 0.2, entry="warm, to one label"), Claim("seconds", 0.5, entry="from a wheel"),
+         Claim("seconds", 0.01, entry="import fastfc")),
         kind="startup",
     ),
     Row(
         "11", "peak memory of training MNIST from uint8", MNIST, (),
-        (Claim("megabytes", 350, entry="warm"),),
+        (Claim("megabytes", 200, entry="warm"), Claim("megabytes", 400, entry="compiling"),
+         Claim("megabytes", 10, entry="files of kernels")),
         kind="memory",
     ),
     Row("12", "growth in rows, width, batch and density", MNIST, (fastfc, numpy32), kind="growth"),

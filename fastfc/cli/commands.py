@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 import timeit
+from collections import Counter
 from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
@@ -180,19 +182,25 @@ def info(options: argparse.Namespace) -> None:
 
 
 def warmup(options: argparse.Namespace) -> None:
-    """Compile by training: whatever kernels trainings and predictions need, and no list of them to keep in step."""
-    import numpy as np
+    from tqdm import tqdm
 
-    import fastfc
+    from fastfc import ahead
+    from fastfc.kernels.fused.compiler.entry import say_once
     from fastfc.kernels.fused.compiler.folder import cache_folder, why_not_kept
-    from fastfc.settings import DTYPES
+    from fastfc.kernels.fused.compiler.making import make, missing_of
 
-    data = np.zeros((4, 32), np.uint8), np.arange(4) % 2
-    seconds = 0.0
-    for dtype in DTYPES:
-        seconds += fastfc.train(data, data, hidden=(4,), epochs=1, dtype=dtype).compile_seconds
+    start = time.perf_counter()
+    kernels = ahead.everything() if options.all else ahead.usual()
+    missing = missing_of(kernels)
+    if missing:
+        say_once()
+        with tqdm(total=len(missing), desc="compiling", unit="kernel", disable=None, leave=False) as bar:
+            make(missing, report=lambda kernel: bar.update())
     kept = f"but not kept: {why_not_kept()}" if why_not_kept() else f"kept in {cache_folder()}"
-    print(wrapped(f"kernels ready in {seconds:.1f} s, {kept}"))
+    print(wrapped(f"kernels ready in {time.perf_counter() - start:.1f} s, {kept}"))
+    print(wrapped(f"{len(kernels) - len(missing)} of {len(kernels)} were there, {len(missing)} were compiled"))
+    for name, count in sorted(Counter(name for name, _ in missing).items()):
+        print(f"  {counted(count, 'form')} of {name}")
 
 
 def reproduce(options: argparse.Namespace) -> None:

@@ -153,6 +153,10 @@ def _fill_plot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help="draw samples and mistakes of it (default: the one trained on)")
 
 
+def _fill_warmup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="those of every kind of training, not of the default one alone")
+
+
 def _fill_nothing(parser: argparse.ArgumentParser) -> None:
     """The command has no options."""
 
@@ -163,7 +167,7 @@ COMMANDS = {
     "compare": Command("run the same training on each backend", commands.compare, _fill_compare),
     "bench": Command("time the backends in under a minute", commands.bench, _fill_bench),
     "info": Command("print versions, machine, threads, cache and data", commands.info, _fill_nothing),
-    "warmup": Command("compile the kernels and keep them", commands.warmup, _fill_nothing),
+    "warmup": Command("compile the kernels and keep them", commands.warmup, _fill_warmup),
     "reproduce": Command("run the recipes next to what was reported", commands.reproduce, _fill_reproduce),
     "plot": Command("draw what a training has written", commands.plot, _fill_plot),
 }

@@ -25,6 +25,8 @@ HEADS = {
     "poisson": "losses.poisson",
 }
 
+NONE = Parts(0, 0, 0, np.zeros(0), 0, 0, 0, 0, 0, 0, 0)  # before any are asked for
+
 
 def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool, layout: np.ndarray) -> Parts:
     """The kernels of a training on X, of which those of the layers go into `layout`. Keys are those of `compiler.signature`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
+from fastfc.kernels.fused.compiler.making import together
 from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of, encode, is_mapped
+from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
     HALVES,
     NEVER,
@@ -60,6 +63,7 @@ class Trainer:
         X = X if isinstance(X, np.ndarray) else canonical(X)
         has_rows = is_sparse and not drops_input and takes_rows(X)
         scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
+        self.sample = X[:1]
         if is_sparse and X.dtype != np.uint8 and isinstance(X, np.ndarray) and not (drops_input or is_mapped(X)):
             background, outside = outside, 0.0
             X, scale = encode(X, background)
@@ -89,7 +93,7 @@ class Trainer:
             _data(X, targets, plan.layers[-1], dtype),
             options,
             Numbers(scales, *numbers),
-            parts.of_plan(plan, X, is_sparse, has_rows, gradient=kept, layout=self.arena.layout),
+            parts.NONE,
             memory,
             Shares(divide(cost, self.threads), divide(cost, HALVES)),
         )
@@ -99,6 +103,7 @@ class Trainer:
         self.pool = ThreadPoolExecutor(self.threads)
         self.calls: dict[str, tuple[list[Call], Epoch | None]] = {}  # of each kernel: one for each thread, and for which epoch
         self.code_dtype = X.dtype.name
+        self.find_parts = partial(parts.of_plan, plan, X, is_sparse, has_rows, gradient=kept, layout=self.arena.layout)
 
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
         """Steps `start` to `stop` of an epoch: the gradient of each batch, and the update.
@@ -171,8 +176,6 @@ class Trainer:
     def _bound(self, kernel: Entry, epoch: Epoch) -> list[Call]:
         """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
         if len(epoch.shifts) and not self.problem.parts.load:
-            load = parts.load_shifted(self.plan.dtype, self.code_dtype)
-            self.problem = self.problem._replace(parts=self.problem.parts._replace(load=load))
             self.calls.clear()
         calls, bound_to = self.calls.get(kernel.name, ([], None))
         if epoch is bound_to:
@@ -184,11 +187,27 @@ class Trainer:
             for call in calls:
                 call.change_last(varying)
         else:
-            more = (self.code_dtype,) if kernel is ONLINE else ()
-            teams = [Team(thread, self.threads, self.counter) for thread in range(self.threads)]
-            calls = [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
+            calls = together(lambda: self._bind(kernel, varying), self._predict_nothing)
         self.calls[kernel.name] = calls, epoch
         return calls
+
+    def _bind(self, kernel: Entry, varying: Varying) -> list[Call]:
+        """The calls of a kernel in each thread, which asks for all kernels that a training is made of."""
+        found = self.find_parts()
+        if len(varying.span.shifts):
+            found = found._replace(load=parts.load_shifted(self.plan.dtype, self.code_dtype))
+        self.problem = self.problem._replace(parts=found)
+        more = (self.code_dtype,) if kernel is ONLINE else ()
+        teams = [Team(thread, self.threads, self.counter) for thread in range(self.threads)]
+        return [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
+
+    def _predict_nothing(self) -> None:
+        """Ask for the kernels that predict, as is done after a training."""
+        views = self._views()
+        predictor = Predictor(self.plan, views["weights"], views["biases"], 1)
+        predictor.outputs(self.sample)
+        if isinstance(self.sample, np.ndarray):
+            predictor.label(self.sample)
 
     def _views(self) -> dict[str, Arrays]:
         """The parameters and the optimiser's state where they lie."""

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused.compiler import objects
+from fastfc.kernels.fused.compiler import beside, objects
 from fastfc.kernels.fused.compiler.folder import cache_folder
-from fastfc.kernels.fused.compiler.guard import while_compiling
+from fastfc.kernels.fused.compiler.guard import check_interrupts, while_compiling
 from fastfc.kernels.fused.compiler.signature import key_of, pack
 from fastfc.machine.terminal import announce
 
@@ -29,18 +29,25 @@ FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # lets go of the GIL while i
 spent = 0.0  # seconds of this process in compiling and loading
 _addresses: dict[str, int] = {}  # by symbol
 _compiled: list[str] = []  # names of what this process has compiled, and not found
-_listed: ContextVar[dict[tuple[str, str], None] | None] = ContextVar("_listed", default=None)
+_listed: ContextVar[dict[Kernel, None] | None] = ContextVar("_listed", default=None)
+
+Kernel = tuple[str, str]  # name, and key of its arguments
+PAUSE = 0.02  # seconds between two looks whether a second process has done something
 
 
 @contextlib.contextmanager
-def listing() -> Iterator[dict[tuple[str, str], None]]:
+def listing() -> Iterator[dict[Kernel, None]]:
     """The kernels (name, key) that are asked for meanwhile. None is loaded or compiled, and a call of one does nothing."""
-    listed: dict[tuple[str, str], None] = {}
+    listed: dict[Kernel, None] = {}
     token = _listed.set(listed)
     try:
         yield listed
     finally:
         _listed.reset(token)
+
+
+def is_listing() -> bool:
+    return _listed.get() is not None
 
 
 class Entry:
@@ -66,7 +73,7 @@ class Entry:
             try:
                 _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
             finally:
-                _spend(time.perf_counter() - start)
+                spend(time.perf_counter() - start)
         return _addresses[symbol]
 
     def bind(self, *arguments: Any) -> Call:
@@ -79,7 +86,7 @@ class Entry:
 
     def function(self, key: str) -> Callable[[int], None]:
         """The compiled form for a key, called with the address of its table."""
-        if _listed.get() is not None:
+        if is_listing():
             self.address_of(key)
             return lambda table: None
         if key not in self.functions:
@@ -110,17 +117,29 @@ class Call:
         self.arguments = (*self.arguments[:-1], value)
 
 
-def _spend(seconds: float) -> None:
+def spend(seconds: float) -> None:
     global spent
     spent += seconds
+
+
+def find(name: str, key: str) -> bool:
+    """Whether a kernel need not be compiled."""
+    symbol = objects.symbol_of(name, key)
+    address = _addresses.get(symbol) or objects.load(symbol)
+    if address:
+        _addresses[symbol] = address
+    return bool(address)
 
 
 @while_compiling
 def _compile(name: str, key: str) -> int:
     symbol = objects.symbol_of(name, key)
-    if symbol in _addresses:  # by another thread, meanwhile
+    say_once()
+    while beside.is_at(symbol) and not find(name, key):
+        check_interrupts()
+        time.sleep(PAUSE)
+    if find(name, key):  # by another thread or process, meanwhile
         return _addresses[symbol]
-    _say_once()
     _addresses[symbol] = kernel_of(name).compile(symbol, key)
     _compiled.append(name)
     return _addresses[symbol]
@@ -133,7 +152,7 @@ def kernel_of(name: str) -> Any:
 
 
 @functools.cache
-def _say_once() -> None:
+def say_once() -> None:
     """On a terminal, why nothing else happens for a while."""
     if sys.stderr is not None and sys.stderr.isatty():
         kept = "kept for the next time" if cache_folder() else "but not kept, as no folder can be written"

@@ -61,11 +61,16 @@ def while_compiling(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
     return compile_undisturbed
 
 
+def check_interrupts() -> None:
+    """Raise KeyboardInterrupt if there was a Ctrl-C since this thread began to compile."""
+    _interrupts.check()
+
+
 def between_helpers(compile_helper: Callable[..., Any]) -> Callable[..., Any]:
     """The same, but nothing more is compiled after a Ctrl-C."""
 
     def compile_unless_interrupted(signature: Any) -> Any:
-        _interrupts.check()
+        check_interrupts()
         return compile_helper(signature)
 
     return compile_unless_interrupted

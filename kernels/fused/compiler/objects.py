@@ -79,7 +79,7 @@ def save(symbol: str, content: bytes) -> None:
 def write(folder: Path, symbol: str, content: bytes) -> None:
     """The file of a kernel, whole or not at all."""
     path = folder / f"{symbol}{SUFFIX}"
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", suffix=".tmp", delete=False) as file:
         try:
             file.write(_checksum(path, content) + content)
             file.close()

@@ -1,0 +1,101 @@
+"""A second process that compiles: both share, nothing is compiled twice or left out, and nothing depends on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+from fastfc import ahead
+from fastfc.kernels.fused.compiler import beside, making
+from fastfc.kernels.fused.compiler.making import SECONDS, divided
+from tests.small import python
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+
+# Makes four kernels that compile in a moment, and says which of them this process has compiled, and what else is there.
+MAKES = """
+import os, sys, threading
+import numpy as np
+from fastfc.kernels.fused.compiler import beside, entry, making
+{}
+kernels = [("activations.multiply", "(f4:2C,f4:2C)"), ("activations.multiply", "(f8:2C,f8:2C)"),
+           ("batch.multiply_by", "(u1:2C,f4:1C,f4:2C)"), ("batch.multiply_by", "(u1:2C,f8:1C,f8:2C)")]
+missing, made = making.missing_of(kernels), []
+making.make(missing, report=made.append)
+assert sorted(made) == missing and not making.missing_of(kernels)
+delta = np.array([[3.0, 5.0]])
+entry.Entry("activations.multiply")(np.array([[7.0, 2.0]]), delta)
+assert delta.tolist() == [[21, 10]]
+beside.end()
+print(len(missing), len(entry._compiled), threading.active_count())
+"""
+TWO_CORES = "beside.os.sched_getaffinity = lambda pid: {0, 1}"
+
+
+def made(preparation: str, folder: Path) -> str:
+    return python(MAKES.format(preparation), FASTFC_CACHE_DIR=str(folder)).strip()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.suffix for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="pretends to have two cores")
+def test_two_processes_share_what_is_missing(tmp_path: Path) -> None:
+    assert made(TWO_CORES, tmp_path) == "4 2 1" and files(tmp_path) == [".o"] * 4
+    assert made(TWO_CORES, tmp_path) == "0 0 1"
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        "beside.os.sched_getaffinity = lambda pid: {0}",
+        f"{TWO_CORES}; sys.executable = ''",
+        f"{TWO_CORES}; sys.executable = '/nowhere/python'",
+        f"{TWO_CORES}; beside.CHILD = 'raise SystemExit(1)'",
+        f"{TWO_CORES}; beside.CHILD = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'",
+    ],
+)
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="pretends to have two cores")
+def test_without_a_second_process_that_works_one_compiles_all(preparation: str, tmp_path: Path) -> None:
+    assert made(preparation, tmp_path) == "4 4 1" and files(tmp_path) == [".o"] * 4
+
+
+def test_work_is_divided_into_two_halves_and_the_longest_is_ours() -> None:
+    kernels = ahead.usual()
+    ours, others = divided(kernels)
+    assert sorted(ours + others) == sorted(kernels) and ours[0][0] == "epoch.run"
+    seconds = [sum(SECONDS.get(name, 1) for name, _ in half) for half in (ours, others)]
+    assert abs(seconds[0] - seconds[1]) <= max(SECONDS.values())
+    assert divided([]) == ([], []) and divided(kernels[:1]) == (kernels[:1], [])
+
+
+def test_workers_of_a_pool_begin_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import multiprocessing
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    before = beside.can_begin()
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
+    assert before and not beside.can_begin()
+
+
+def test_names_of_kernels_with_a_time_exist() -> None:
+    named = {name for name, _ in ahead.everything()}
+    assert set(making.SECONDS) - {"epoch.apply"} <= named
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="looks for the process by its number")
+def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
+    code = """
+from fastfc.kernels.fused.compiler import beside
+beside.CHILD = "import time; time.sleep(60)"
+beside.begin([])
+print(beside._process.pid)
+"""
+    number = int(python(code, FASTFC_CACHE_DIR=str(tmp_path)))
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
