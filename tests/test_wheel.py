@@ -138,7 +138,7 @@ def test_the_wheel_trains_in_a_bare_environment(tmp_path: Path) -> None:
     assert "py3-none-any" not in wheel.name
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "bare")], check=True)
     bare = str(tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python")
-    needed = [str(wheel.resolve()), "numpy", "llvmlite", "threadpoolctl", "safetensors", "platformdirs"]
+    needed = [str(wheel.resolve()), "numpy", "llvmlite", "threadpoolctl", "safetensors", "platformdirs", "scipy"]
     install = subprocess.run([bare, "-m", "pip", "install", "--quiet", "--no-deps", *needed], capture_output=True, text=True)
     if install.returncode:
         pytest.skip(f"the package index cannot be reached: {install.stderr.splitlines()[-1]}")

@@ -13,7 +13,6 @@ from typing import Any
 
 from fastfc.kernels.fused.compiler.folder import cache_folder
 from fastfc.kernels.fused.compiler.known import is_known
-from fastfc.kernels.fused.compiler.objects import symbol_of
 
 CHILD = """
 import json, sys
@@ -24,7 +23,6 @@ for name, key in kernels:
 """
 
 _process: Any = None  # a subprocess.Popen
-_symbols: set[str] = set()  # of what it compiles
 
 
 def begin(kernels: list[tuple[str, str]]) -> None:
@@ -32,8 +30,7 @@ def begin(kernels: list[tuple[str, str]]) -> None:
     import json
     import subprocess
 
-    global _process, _symbols
-    _symbols = {symbol_of(*kernel) for kernel in kernels}
+    global _process
     with contextlib.suppress(OSError):  # it cannot begin, or has ended already
         _process = subprocess.Popen(
             [sys.executable, "-c", CHILD],
@@ -46,11 +43,6 @@ def begin(kernels: list[tuple[str, str]]) -> None:
             given.write(json.dumps([sys.path, kernels]).encode())
 
 
-def is_at(symbol: str) -> bool:
-    """Whether it may still compile a kernel."""
-    return symbol in _symbols and _is_there()
-
-
 @atexit.register
 def end() -> None:
     """At once; what it had not finished is not left behind."""
@@ -60,8 +52,9 @@ def end() -> None:
         _process.kill()
         _process.wait()
     folder = cache_folder()
-    for path in folder.glob(f"{_process.pid}-*.tmp") if folder else ():
-        path.unlink(missing_ok=True)
+    for pattern in (f"{_process.pid}-*.tmp", "*.lock"):  # without another's lock a kernel is compiled twice, at worst
+        for path in folder.glob(pattern) if folder else ():
+            path.unlink(missing_ok=True)
 
 
 def _forget() -> None:

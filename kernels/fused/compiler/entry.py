@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused.compiler import beside, objects
+from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.folder import cache_folder
-from fastfc.kernels.fused.compiler.guard import check_interrupts, while_compiling
+from fastfc.kernels.fused.compiler.guard import while_compiling
 from fastfc.kernels.fused.compiler.signature import key_of, pack
+from fastfc.kernels.fused.compiler.turns import turn
 from fastfc.machine.terminal import announce
 
 PACKAGE = "fastfc.kernels.fused"
@@ -29,17 +30,19 @@ FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # lets go of the GIL while i
 spent = 0.0  # seconds of this process in compiling and loading
 _addresses: dict[str, int] = {}  # by symbol
 _compiled: list[str] = []  # names of what this process has compiled, and not found
-_listed: ContextVar[dict[Kernel, None] | None] = ContextVar("_listed", default=None)
+_listed: ContextVar[tuple[dict[Kernel, None], bool] | None] = ContextVar("_listed", default=None)
 
 Kernel = tuple[str, str]  # name, and key of its arguments
-PAUSE = 0.02  # seconds between two looks whether a second process has done something
 
 
 @contextlib.contextmanager
-def listing() -> Iterator[dict[Kernel, None]]:
-    """The kernels (name, key) that are asked for meanwhile. None is loaded or compiled, and a call of one does nothing."""
+def listing(missing: bool = False) -> Iterator[dict[Kernel, None]]:
+    """The kernels (name, key) that are asked for meanwhile; or those that are not kept, which alone are `missing`.
+
+    None of them is loaded or compiled, and a call of one does nothing.
+    """
     listed: dict[Kernel, None] = {}
-    token = _listed.set(listed)
+    token = _listed.set((listed, missing))
     try:
         yield listed
     finally:
@@ -63,18 +66,26 @@ class Entry:
 
     def address_of(self, key: str) -> int:
         """The same, of arguments with this key."""
-        listed = _listed.get()
-        if listed is not None:
-            listed[self.name, key] = None
+        if self._is_listed(key):
             return 1
         symbol = objects.symbol_of(self.name, key)
-        if symbol not in _addresses:
+        if not find(symbol):
             start = time.perf_counter()
             try:
-                _addresses[symbol] = objects.load(symbol) or _compile(self.name, key)
+                _compile(self.name, key, symbol)
             finally:
-                spend(time.perf_counter() - start)
+                _spend(time.perf_counter() - start)
         return _addresses[symbol]
+
+    def _is_listed(self, key: str) -> bool:
+        asked = _listed.get()
+        if asked is None:
+            return False
+        listed, missing = asked
+        if missing and find(objects.symbol_of(self.name, key)):
+            return False
+        listed[self.name, key] = None
+        return True
 
     def bind(self, *arguments: Any) -> Call:
         """A call with these arguments, which is ready to be made any number of times."""
@@ -86,8 +97,7 @@ class Entry:
 
     def function(self, key: str) -> Callable[[int], None]:
         """The compiled form for a key, called with the address of its table."""
-        if is_listing():
-            self.address_of(key)
+        if self._is_listed(key):
             return lambda table: None
         if key not in self.functions:
             self.functions[key] = FUNCTION(self.address_of(key))
@@ -117,32 +127,29 @@ class Call:
         self.arguments = (*self.arguments[:-1], value)
 
 
-def spend(seconds: float) -> None:
+def _spend(seconds: float) -> None:
     global spent
     spent += seconds
 
 
-def find(name: str, key: str) -> bool:
+def find(symbol: str) -> bool:
     """Whether a kernel need not be compiled."""
-    symbol = objects.symbol_of(name, key)
-    address = _addresses.get(symbol) or objects.load(symbol)
-    if address:
-        _addresses[symbol] = address
-    return bool(address)
+    if symbol not in _addresses:
+        start = time.perf_counter()
+        address = objects.load(symbol)
+        _spend(time.perf_counter() - start)
+        if address:
+            _addresses[symbol] = address
+    return symbol in _addresses
 
 
 @while_compiling
-def _compile(name: str, key: str) -> int:
-    symbol = objects.symbol_of(name, key)
+def _compile(name: str, key: str, symbol: str) -> None:
     say_once()
-    while beside.is_at(symbol) and not find(name, key):
-        check_interrupts()
-        time.sleep(PAUSE)
-    if find(name, key):  # by another thread or process, meanwhile
-        return _addresses[symbol]
-    _addresses[symbol] = kernel_of(name).compile(symbol, key)
-    _compiled.append(name)
-    return _addresses[symbol]
+    with turn(symbol):
+        if not find(symbol):  # by another thread or process, meanwhile
+            _addresses[symbol] = kernel_of(name).compile(symbol, key)
+            _compiled.append(name)
 
 
 def kernel_of(name: str) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from fastfc.kernels.fused.compiler import beside
-from fastfc.kernels.fused.compiler.entry import Entry, Kernel, find, is_listing, listing, spend
+from fastfc.kernels.fused.compiler.entry import Entry, Kernel, is_listing, listing
 
 # Against 1 for all others.
 SECONDS = {"epoch.run": 10, "epoch.apply": 3, "online.run": 3, "predict.run": 3, "predict.run_rows": 3, "predict.one": 2}
@@ -20,19 +19,22 @@ def together(ask: Callable[[], T], later: Callable[[], object]) -> T:
 
     What `later` will ask for is compiled too, where the second process has time left.
     """
-    if not is_listing():
-        with listing() as wanted:
-            ask()
-        make(missing_of(list(wanted)), later)
+    if is_listing():
+        return ask()
+    with listing(missing=True) as missing:
+        found = ask()
+    if not missing:
+        return found
+    make(list(missing), later)
     return ask()
 
 
 def missing_of(kernels: list[Kernel]) -> list[Kernel]:
     """Those that are not kept. All others are loaded."""
-    start = time.perf_counter()
-    missing = [kernel for kernel in kernels if not find(*kernel)]
-    spend(time.perf_counter() - start)
-    return missing
+    with listing(missing=True) as missing:
+        for name, key in kernels:
+            Entry(name).address_of(key)
+    return list(missing)
 
 
 def make(
@@ -49,14 +51,14 @@ def make(
 
 
 def _shared(missing: list[Kernel], later: Callable[[], object]) -> list[Kernel]:
-    """Kernels in the order in which to ask for them: the first ones are ours, while a second process compiles the others."""
+    """Kernels in the order in which to ask for them: ours, and then, from the last on, those that a second process compiles."""
     if len(missing) < 2 or not beside.can_begin():
         return missing
     ours, others = divided(missing)
-    with listing() as more:
+    with listing(missing=True) as more:
         later()
-    beside.begin([*others, *missing_of(list(more))])
-    return [*ours, *others]
+    beside.begin([*others, *more])
+    return [*ours, *others[::-1]]
 
 
 def divided(kernels: list[Kernel]) -> tuple[list[Kernel], list[Kernel]]:

@@ -99,13 +99,13 @@ def link(symbol: str, content: bytes) -> int:
     """Put object code into memory; the address of its entry. RuntimeError where that cannot be."""
     calls, _, code = content.partition(b"\n")
     with _loading:
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), cpu.target_machine())  # before it LLVM knows no names
         unknown = [name for name in calls.decode("ascii", "replace").split() if llvm.address_of_symbol(name) is None]
         if unknown:  # LLVM would end the process
             raise RuntimeError(f"{symbol} calls {', '.join(unknown)}, which is not in this process")
         file = llvm.ObjectFileRef.from_data(code)
         if not file._ptr or not any(section.is_text() for section in file.sections()):
             raise RuntimeError(f"{symbol} is not object code of {cpu.TRIPLE}")
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), cpu.target_machine())
         engine.add_object_file(file)
         engine.finalize_object()
         address = engine.get_function_address(symbol)
