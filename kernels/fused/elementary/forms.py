@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastfc.kernels.fused.elementary.scalar import scalar
+from fastfc.kernels.fused.elementary.scalar import positive, scalar
 
 LEAK = 0.01
 SELU = 1.0507009873554805, 1.7580993408473768  # scale and scale alpha (Klambauer et al. 2017)
@@ -56,7 +56,7 @@ def relu(w):
 
     @scalar
     def value(x):
-        return max(x, zero)
+        return positive(x)
 
     @scalar
     def slope_of(a):
