@@ -21,11 +21,15 @@ FEATURES = os.environ.get("NUMBA_CPU_FEATURES", "" if _LEVEL else _HOST.flatten(
 SHIPPED = shipped.folder_of(_LEVEL) if _LEVEL else None  # the folder of that object code
 TRIPLE = llvm.get_process_triple()  # architecture, system and format of object code
 
-_FMA = """
+_PROBE = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
 define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
     %sum = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %c)
     ret <16 x float> %sum
+}
+define <8 x i32> @integers(<8 x i32> %a, <8 x i32> %b) {
+    %sum = add <8 x i32> %a, %b
+    ret <8 x i32> %sum
 }"""
 
 
@@ -34,17 +38,18 @@ def target_machine() -> llvm.TargetMachine:
     return llvm.Target.from_triple(TRIPLE).create_target_machine(NAME, FEATURES, opt=3)
 
 
-def _probe() -> tuple[int, bool]:
-    """Bytes in a vector register, and whether there is a fused multiply-add: asked of the code generator itself.
+def _probe() -> tuple[int, bool, bool]:
+    """Bytes in a vector register, whether there is a fused multiply-add, and AVX2: asked of the code generator itself.
 
-    What it emits for a <16 x float> FMA tells both, for every CPU to come.
+    What it emits for a <16 x float> FMA and an <8 x i32> addition tells all, for every CPU to come.
     """
-    assembly = target_machine().emit_assembly(llvm.parse_assembly(_FMA))
+    assembly = target_machine().emit_assembly(llvm.parse_assembly(_PROBE))
     width = 64 if "zmm" in assembly else 32 if "ymm" in assembly else 16
-    return width, any(name in assembly for name in ("vfmadd", "fmla", "xvmadd", "vfmacc"))
+    has_avx2 = any("vpaddd" in line and "ymm" in line for line in assembly.splitlines())
+    return width, any(name in assembly for name in ("vfmadd", "fmla", "xvmadd", "vfmacc")), has_avx2
 
 
-VECTOR_BYTES, HAS_FMA = _probe()
+VECTOR_BYTES, HAS_FMA, HAS_AVX2 = _probe()
 REGISTERS = 32 if VECTOR_BYTES == 64 or TRIPLE.startswith(("aarch64", "arm64")) else 16
 WORDS = VECTOR_BYTES // 4  # 32-bit words in a vector
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastfc.kernels.fused.compiler.jit import ZERO, inline, kernel
-from fastfc.kernels.fused.cpu import VECTOR_BYTES, WORDS
+from fastfc.kernels.fused.cpu import HAS_AVX2, VECTOR_BYTES, WORDS
 from fastfc.kernels.fused.llvm.packing import list_columns, pack_four, pack_words, transpose_words
 from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, gather_tile, gather_update_tile
 from fastfc.kernels.fused.llvm.views import flat, view_rows
@@ -23,7 +23,7 @@ from fastfc.kernels.plan import GROUP
 WIDTH = GATHER_TILES[0][1]
 ROW_WIDTH = GATHER_TILES[1][1]
 L1_BYTES = 32 * 1024  # of delta that stay in the L1 cache while a panel's features pass
-BY_WORDS = VECTOR_BYTES == 64  # whether there are instructions for what pack_words does
+BY_WORDS = VECTOR_BYTES == 64 or (HAS_AVX2 and VECTOR_BYTES == 32)  # whether there are instructions for what pack_words does
 
 
 @inline
@@ -106,7 +106,8 @@ def list_whole_panel(codes, j, scale, work):
     batch = codes.shape[0]
     whole = batch // WORDS * WORDS
     for i in range(0, whole, WORDS):
-        transpose_words(codes, i, j, words)
+        for q in range(0, PANEL, VECTOR_BYTES):
+            transpose_words(codes, i, j + q, view_rows(words, q // GROUP, (q + VECTOR_BYTES) // GROUP))
     for g in range(PANEL // GROUP):
         for i in range(whole, batch):
             word = np.uint32(0)

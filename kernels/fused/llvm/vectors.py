@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastfc.kernels.fused.cpu import HAS_FMA, VECTOR_BYTES
+from fastfc.kernels.fused.cpu import HAS_AVX2, HAS_FMA, VECTOR_BYTES
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 ADDRESS = I8.as_pointer()
@@ -186,10 +186,27 @@ class Contracted(Number):
 def compress(builder, value, chosen):
     """The chosen lanes of `value` moved to the front, in their order; what follows them is undefined."""
     kind = value.type
+    if HAS_AVX2 and VECTOR_BYTES == 32 and kind.element == I32:  # for which LLVM goes through memory, lane by lane
+        return _permuted(builder, value, chosen)
     suffix = {I32: "i32", ir.FloatType(): "f32", ir.DoubleType(): "f64"}[kind.element]
     name = f"llvm.experimental.vector.compress.v{kind.count}{suffix}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, chosen.type, kind]), name)
     return builder.call(function, [value, chosen, ir.Constant(kind, ir.Undefined)])
+
+
+def _permuted(builder, value, chosen):
+    """The same of up to 8 integers, by a table of 256 orders of 8 lanes."""
+    count, eight, orders = value.type.count, ir.VectorType(I32, 8), ir.VectorType(I8, 8)
+    lists = [[lane for lane in range(8) if mask >> lane & 1] for mask in range(256)]
+    table = ir.Constant(ir.ArrayType(orders, 256), [ir.Constant(orders, (some + [0] * 8)[:8]) for some in lists])
+    table = cgutils.global_constant(builder, "orders", table)
+    mask = builder.zext(builder.bitcast(chosen, ir.IntType(count)), I64)
+    order = builder.zext(builder.load(builder.gep(table, [I64(0), mask])), eight)
+    whole = builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, 8), [k % count for k in range(8)]))
+    kind = ir.FunctionType(eight, [eight, eight])
+    permute = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.permd")
+    moved = builder.call(permute, [whole, order])
+    return builder.shuffle_vector(moved, moved, ir.Constant(ir.VectorType(I32, count), list(range(count))))
 
 
 def loop(builder, count, sums, body):
