@@ -32,7 +32,8 @@ from fastfc.kernels.plan import GROUP
 DENSE_TILES = ((8, 3), (2, 3), (1, 8)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 8))
 GATHER_TILES = ((GROUP, 6), (1, 14)) if REGISTERS == 32 else ((GROUP, 3), (1, 12))
 
-AHEAD = 8  # rows of B that are fetched before they are needed
+CACHE_LINE = 64
+AHEAD = 8  # rows of B that are fetched before they are needed, a line at a time
 
 
 def _tile_function(module, element, gather, kind=None):
@@ -41,7 +42,7 @@ def _tile_function(module, element, gather, kind=None):
     tile(a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, shape, state, state_step, rule ...)
 
     A(i, k) is at a + i over_i + k over_k, and `shape` = 64 rows + vectors is the block's. With `gather`, term k is the one
-    of number index[k]: that row of B and, unless there is an update, that column of A. With a `kind` of optimiser the
+    of number index[k]: that row of B and, unless there is an update, that column of A, whose rows are then contiguous. With a `kind` of optimiser the
     sums are a gradient, `out` are the weights, and the kind's formula moves them and their state arrays, state_step
     bytes apart, as the numbers `rule` say. It is one function for all callers, never inlined, so that it is compiled once.
     """
@@ -66,10 +67,10 @@ def _tile_function(module, element, gather, kind=None):
         def body(k, sums):
             term = v.integer(index, k) if gather else k
             source = builder.gep(b, [builder.mul(term, b_step)])
-            along = builder.mul(k if kind else term, over_k)
+            along = builder.mul(k, over_k) if kind or not gather else builder.mul(term, I64(v.size))
             ahead = builder.add(k, I64(AHEAD))
             coming = builder.gep(b, [builder.mul(v.integer(index, ahead) if gather else ahead, b_step)])
-            for q in range(vectors):
+            for q in range(0, vectors, max(1, CACHE_LINE // VECTOR_BYTES)):
                 v.prefetch(coming, q, write=False)
             b_row = [v.load(source, q) for q in range(vectors)]
             new = []
