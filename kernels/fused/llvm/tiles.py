@@ -42,9 +42,10 @@ def _tile_function(module, element, gather, kind=None):
     tile(a, over_i, over_k, index, count, b, b_step, init, init_step, out, out_step, shape, state, state_step, rule ...)
 
     A(i, k) is at a + i over_i + k over_k, and `shape` = 64 rows + vectors is the block's. With `gather`, term k is the one
-    of number index[k]: that row of B and, unless there is an update, that column of A, whose rows are then contiguous. With a `kind` of optimiser the
-    sums are a gradient, `out` are the weights, and the kind's formula moves them and their state arrays, state_step
-    bytes apart, as the numbers `rule` say. It is one function for all callers, never inlined, so that it is compiled once.
+    of number index[k]: that row of B and, unless there is an update, that column of A, whose rows are then contiguous.
+    With a `kind` of optimiser the sums are a gradient, `out` are the weights, and the kind's formula moves them and their
+    state arrays, state_step bytes apart, as the numbers `rule` say. It is one function for all callers, never inlined, so
+    that it is compiled once.
     """
     name = f"fastfc_tile_{element}{'_gather' * gather}{'_' + kind.__name__ if kind else ''}"
     if name in module.globals:
