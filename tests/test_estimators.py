@@ -27,7 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     "nesterov": SGD,
     "identity": {"activation": "identity"},
     "logistic": {"activation": "logistic", "learning_rate_init": 0.01},
-    "relu, 5 epochs": {"activation": "relu", "max_iter": 5},
+    "relu": {"activation": "relu"},
     "relu, sgd, 5 epochs": {**SGD, "activation": "relu", "max_iter": 5},
     "betas and epsilon": {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3, "learning_rate_init": 0.02},
     "invscaling": {**SGD, "learning_rate": "invscaling", "power_t": 0.3},

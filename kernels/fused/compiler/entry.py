@@ -37,9 +37,10 @@ Kernel = tuple[str, str]  # name, and key of its arguments
 
 @contextlib.contextmanager
 def listing(missing: bool = False) -> Iterator[dict[Kernel, None]]:
-    """The kernels (name, key) that are asked for meanwhile; or those that are not kept, which alone are `missing`.
+    """The kernels (name, key) that are asked for meanwhile; or those of them that are not kept, which are `missing`.
 
-    None of them is loaded or compiled, and a call of one does nothing.
+    None of them is loaded or compiled, and a call of one does nothing. What is kept may call what is missing, and must not be
+    called.
     """
     listed: dict[Kernel, None] = {}
     token = _listed.set((listed, missing))

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def together(ask: Callable[[], T], later: Callable[[], object]) -> T:
-    """What `ask` gives: all kernels that it asks for are there before.
+    """What `ask` gives, which calls none of the kernels that it asks for: they are there before.
 
     What `later` will ask for is compiled too, where the second process has time left.
     """
@@ -55,9 +55,9 @@ def _shared(missing: list[Kernel], later: Callable[[], object]) -> list[Kernel]:
     if len(missing) < 2 or not beside.can_begin():
         return missing
     ours, others = divided(missing)
-    with listing(missing=True) as more:
+    with listing() as more:
         later()
-    beside.begin([*others, *more])
+    beside.begin([*others, *missing_of(list(more))])
     return [*ours, *others[::-1]]
 
 
