@@ -58,12 +58,14 @@ def end() -> None:
 
 
 def _forget() -> None:
+    """In a forked child: the process is the parent's, and nothing to wait for."""
     global _process
-    _process = None
+    if _process is not None:
+        _process.returncode, _process = 0, None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)  # it is the parent's
+    os.register_at_fork(after_in_child=_forget)
 
 
 def can_begin() -> bool:
