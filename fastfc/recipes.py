@@ -345,8 +345,8 @@ RECIPES: dict[str, Recipe] = {
         FAST_97,
         FAST_98,
         FAST_99,
-        BEST_WIDE,
         BEST,
+        BEST_WIDE,
     )
 }
 REPORTED = tuple(name for name, recipe in RECIPES.items() if recipe.source)
