@@ -27,7 +27,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("PIL")
 
 BACKENDS = ("numpy", "numba")
-SPEED = ("fast-97", "fast-98", "fast-99", "best")
+SPEED = ("fast-97", "fast-98", "fast-99", "best", "best-wide")
 
 
 def signs() -> NDArray[np.uint8]:
