@@ -224,6 +224,10 @@ def drop_vectors(row: np.ndarray, low: int, high: int, threshold: int, kept: flo
     return 0
 
 
+def positive(x: np.floating) -> np.floating:
+    return type(x)(0) if x < 0 else x
+
+
 def sum_of_squares(row: np.ndarray) -> float:
     return float((row.astype(np.float64) ** 2).sum())
 
