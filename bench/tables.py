@@ -38,7 +38,7 @@ def terminal(row: dict[str, Any]) -> str:
             lines.append(f"     {name:32}{'-':>10}  {entry.get('error', '')}"[:WIDTH])
             continue
         if "megabytes" in entry:
-            lines.append(f"     {name:32}{entry['median']:>7.0f} MB")
+            lines.append(f"     {name:32}{megabytes(entry):>10}")
             continue
         ratio = f"{entry['median'] / base:8.2f} x" if base else ""
         rate = f"{entry['gflops']:8.1f} GFLOP/s" if "gflops" in entry else ""
@@ -95,12 +95,16 @@ def _times(row: dict[str, Any]) -> str:
         if "median" not in entry:
             shown.append(f"{name} - ({entry.get('error', 'not run')})")
         elif "megabytes" in entry:
-            shown.append(f"{name} {entry['median']:.0f} MB")
+            shown.append(f"{name} {megabytes(entry)}")
         else:
             shown.append(f"{name} {seconds(entry['median'])}")
-    own = seconds(mine["median"]) if "median" in mine else ""
+    own = megabytes(mine) if "megabytes" in mine else seconds(mine["median"]) if "median" in mine else ""
     limit = seconds(row["floor"]) if row.get("floor") else ""
     return f"| {row['row']} | {row['title']} | {own} | {' · '.join(shown)} | {limit} |"
+
+
+def megabytes(entry: dict[str, Any]) -> str:
+    return f"{entry['median']:.3g} MB"
 
 
 def update_readme(path: Path, table: str, name: str = "benchmarks") -> None:
