@@ -133,3 +133,35 @@ print(beside._process.pid)
     number = int(python(code, FASTFC_CACHE_DIR=str(tmp_path)))
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_leaves_it_to_its_parent(tmp_path: Path) -> None:
+    code = """
+import gc, os
+from fastfc.kernels.fused.compiler import beside
+beside.CHILD = "import time; time.sleep(60)"
+beside.begin([])
+child = os.fork()
+if not child:
+    beside.end()
+    gc.collect()
+    os._exit(beside._is_there())
+assert os.waitpid(child, 0)[1] == 0
+print(beside._is_there())
+"""
+    assert python(code, FASTFC_CACHE_DIR=str(tmp_path)).strip() == "True"
+
+
+def test_locks_of_others_outlast_one_that_has_ended(tmp_path: Path) -> None:
+    code = """
+from fastfc.kernels.fused.compiler import beside
+from fastfc.kernels.fused.compiler.folder import cache_folder
+other = cache_folder() / "some.kernel-0123456789abcdef.lock"
+other.touch()
+beside.begin([])
+beside._process.wait()
+beside.end()
+print(other.exists())
+"""
+    assert python(code, FASTFC_CACHE_DIR=str(tmp_path)).strip() == "True"

@@ -48,11 +48,12 @@ def end() -> None:
     """At once; what it had not finished is not left behind."""
     if _process is None:
         return
+    folder, left = cache_folder(), [f"{_process.pid}-*.tmp"]
     if _is_there():
         _process.kill()
         _process.wait()
-    folder = cache_folder()
-    for pattern in (f"{_process.pid}-*.tmp", "*.lock"):  # without another's lock a kernel is compiled twice, at worst
+        left.append("*.lock")  # without another's lock a kernel is compiled twice, at worst
+    for pattern in left:
         for path in folder.glob(pattern) if folder else ():
             path.unlink(missing_ok=True)
 
