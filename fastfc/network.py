@@ -219,16 +219,14 @@ class Network:
 
     def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
         """(n, outputs): the softmax or the sigmoid of the logits; with the other losses what is predicted. X (n, features), or CSR."""
+        from fastfc.kernels.reference.activations import sigmoid, softmax
+
         z = self.outputs(X)
         if self.loss not in ("softmax_ce", "sigmoid_bce"):
             return self._finite(self._numbers(z))
         with np.errstate(over="ignore", under="ignore"):
-            if self.loss == "softmax_ce":
-                z -= z.max(axis=1, keepdims=True)
-                np.exp(z, out=z)
-                z /= z.sum(axis=1, keepdims=True)
-                return z
-            return 1 / (1 + np.exp(-z))
+            (softmax if self.loss == "softmax_ce" else sigmoid)(z)
+        return z
 
     def outputs(self, X: npt.ArrayLike) -> np.ndarray:
         """(n, outputs) what the last layer gives: logits, with poisson logarithms, else numbers. X (n, features), or CSR.

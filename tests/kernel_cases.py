@@ -117,6 +117,10 @@ def _multiply(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     return {"slopes": draw.normal(batch, fan_out), "delta": draw.normal(batch, fan_out)}
 
 
+def _finish(draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
+    return {"z": 3 * draw.normal(batch, fan_out)}
+
+
 def _drop(kept: bool, layer: int, draw: Draw, batch: int, fan_in: int, fan_out: int) -> Arguments:
     slopes, key = draw.normal(batch if kept else 0, fan_out), 2**64 - 12345
     a, samples = draw.normal(batch, fan_out), draw.order(2**40, batch)
@@ -241,6 +245,7 @@ def _table() -> list[Case]:
         Case("dense", "forward", "", _dense_forward, ("out",), MATRICES),
         Case("dense", "backward", "", _dense_backward, ("out",), ("delta", "weights_t", "out")),
     ]
+    table += [Case("activations", name, "", _finish, ("z",)) for name in ("softmax", "sigmoid", "exponential")]
     for name in ACTIVATIONS:
         for wanted in (False, True):
             build = partial(_activate, name, wanted)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -41,6 +42,22 @@ def test_class_weights_are_weights_of_samples(name: str, solver: str, backend: s
         assert_same_fit(own.fit(X, y), theirs(name, **parameters).fit(X, y, weights), X, rtol=1e-8)
         other = theirs(name, **parameters).fit(X, y, weights * own_weights)
         assert_same_fit(own.fit(X, y, own_weights), other, X, rtol=1e-8)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_in_any_row(bad: float, backend: str) -> None:
+    """What scikit-learn is configured to take is taken."""
+    X, y = task("multiclass")
+    own = ours("multiclass", backend, **SMOOTH).fit(X, y)
+    for rows in (1, 2, len(X)):
+        changed = X[:rows].copy()
+        changed[-1, 1] = bad
+        for predict in (own.predict, own.predict_proba):
+            with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+                predict(changed)
+        with config_context(assume_finite=True), np.errstate(all="ignore"):
+            assert own.predict_proba(changed).shape == (rows, 3)
+        np.testing.assert_allclose(own.predict_proba(X[:rows]), own.predict_proba(X)[:rows], rtol=1e-12)
 
 
 @has_weights

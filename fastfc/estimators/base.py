@@ -25,7 +25,7 @@ from fastfc.estimators.callbacks import CallbackSupportMixin, Tasks, tasks_of
 from fastfc.estimators.fitting import Fitting, Regularization, Samples
 from fastfc.estimators.heldout import HeldOut
 from fastfc.estimators.options import activation_of, check_combination, dropout_of, hidden_sizes
-from fastfc.estimators.prediction import FLOATS, UINT8, Form, Parameters, activations_of, finish, kernel_inputs, wider
+from fastfc.estimators.prediction import FLOATS, UINT8, Form, Parameters, activations_of, kernel_inputs, wider
 from fastfc.estimators.solvers import Solver
 from fastfc.estimators.workers import WORTHWHILE, threads_for
 from fastfc.kernels.plan import ACTIVATIONS
@@ -290,14 +290,17 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
             check_is_fitted(self)
         X, parameters = self._checked(X), self._parameters
         dtype = wider(X.dtype, parameters.dtype)
-        z = parameters.outputs(kernel_inputs(X, dtype), self._form(), dtype, self._threads_to_predict(X.shape[0]))
-        return finish(z, self.out_activation_)
+        threads = self._threads_to_predict(X.shape[0])
+        outputs, all_finite = parameters.outputs(kernel_inputs(X, dtype), self._form(), dtype, threads)
+        if not all_finite and "_is_checked" not in vars(self):
+            validate_data(self, X, reset=False)  # raises what scikit-learn says of it, if its configuration wants that
+        return outputs
 
     def _checked(self, X: Any) -> Any:
-        """X as scikit-learn takes it, which need not be asked about an array of finite floats."""
+        """X as scikit-learn takes it, which need not be asked about an array of floats: whether they are finite is seen later."""
         own = vars(self)
         is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in FLOATS and "feature_names_in_" not in own
-        if "_is_checked" in own or (is_plain and len(X) and X.shape[1] == own.get("n_features_in_") and np.isfinite(X).all()):
+        if "_is_checked" in own or (is_plain and len(X) and X.shape[1] == own.get("n_features_in_")):
             return X
         return validate_data(self, X, accept_sparse="csr", reset=False)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.estimators.prediction import Form, Parameters, finish
+from fastfc.estimators.prediction import Form, Parameters
 
 
 @dataclass
@@ -29,8 +29,7 @@ class HeldOut:
         """What the estimator reaches with these parameters; NaN where its outputs are not finite numbers."""
         if self.scorer is not None:
             return self._by_scorer(estimator, parameters)
-        z = parameters.outputs(self.X, self.form, parameters.dtype, self.threads)
-        outputs = finish(z, self.form.out_activation)
+        outputs, _ = parameters.outputs(self.X, self.form, parameters.dtype, self.threads)
         if self.form.out_activation in ("identity", "exp"):
             return r2(self.targets, outputs, self.weights) if np.isfinite(outputs).all() else float("nan")
         if self.form.out_activation == "softmax":

@@ -8,7 +8,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from fastfc.backend import load_backend
 from fastfc.kernels.optimizers import of_momentum
@@ -49,19 +48,6 @@ def activations_of(given: str | Sequence[str], hidden: int) -> tuple[str, ...]:
     """The kernels' names, one for each of the hidden layers."""
     names = (given,) * hidden if isinstance(given, str) else tuple(given)
     return tuple("sigmoid" if name == "logistic" else name for name in names)
-
-
-def finish(z: np.ndarray, out_activation: str) -> np.ndarray:
-    """z (n, outputs) becomes what the output activation makes of it, in place."""
-    if out_activation == "softmax":
-        z -= np.maximum.reduce(z, axis=1, keepdims=True)
-        np.exp(z, out=z)
-        z /= np.add.reduce(z, axis=1, keepdims=True)
-    elif out_activation == "logistic":
-        expit(z, out=z)
-    elif out_activation == "exp":
-        np.exp(z, out=z)
-    return z
 
 
 def wider(one: np.dtype, other: np.dtype) -> np.dtype:
@@ -128,8 +114,9 @@ class Parameters:
     def are_finite(self) -> bool:
         return all(np.isfinite(p).all() for p in chain(self.weights, self.biases))
 
-    def outputs(self, X: Any, form: Form, dtype: np.dtype, threads: int) -> np.ndarray:
-        """(n, outputs) what the last layer gives before its activation; X (n, features) uint8 or `dtype`, or CSR of them."""
+    def outputs(self, X: Any, form: Form, dtype: np.dtype, threads: int) -> tuple[np.ndarray, bool]:
+        """(n, outputs) what the network gives; and whether all of X is finite, or it is sparse. X (n, features) uint8 or `dtype`,
+        or CSR of them."""
         if self._given_away:
             self._look_for_changes()
         key = (form, dtype, threads)
@@ -140,9 +127,9 @@ class Parameters:
             predictor = idle.pop()  # each has scratch memory that serves one call at a time
         except IndexError:
             predictor = self._predictor(form, dtype, threads)
-        z = predictor.outputs(X)
+        outputs, all_finite = predictor.outputs(X, finished=True), predictor.all_finite
         idle.append(predictor)
-        return z
+        return outputs, all_finite
 
     def _predictor(self, form: Form, dtype: np.dtype, threads: int) -> Any:
         plan, layers = plan_of(self.layers, form, dtype), len(self.weights)

@@ -20,6 +20,41 @@ def activate(z, slopes, activation):
 
 
 @kernel
+def softmax(z):
+    """z (n, outputs) becomes exp(z) / sum exp(z), by rows and in place; the largest of a row is taken off first."""
+    zero = z.dtype.type(0)
+    for i in range(z.shape[0]):
+        largest = z[i, 0]
+        for j in range(1, z.shape[1]):
+            largest = max(largest, z[i, j])
+        for j in range(z.shape[1]):
+            z[i, j] -= largest
+    exponential(z)
+    for i in range(z.shape[0]):
+        total = zero
+        for j in range(z.shape[1]):
+            total += z[i, j]
+        for j in range(z.shape[1]):
+            z[i, j] /= total
+
+
+@kernel
+def sigmoid(z):
+    """z (n, outputs) becomes 1 / (1 + exp(-z)), in place."""
+    x = flat(z)
+    for i in range(x.size):
+        x[i] = elementary.value(x[i], "sigmoid")
+
+
+@kernel
+def exponential(z):
+    """z (n, outputs) becomes exp(z), in place."""
+    x = flat(z)
+    for i in range(x.size):
+        x[i] = elementary.exp(x[i])
+
+
+@kernel
 def chain(saved, delta, activation):
     """delta (batch, units) = dL/da becomes dL/dz, in place; saved = a = f(z); both C-contiguous."""
     a, d = flat(saved), flat(delta)

@@ -10,18 +10,9 @@ import math
 
 import numpy as np
 
-from fastfc.kernels.fused import elementary
-from fastfc.kernels.fused.compiler.jit import inline, kernel
-from fastfc.kernels.fused.llvm.views import flat
+from fastfc.kernels.fused.activations import exponential
+from fastfc.kernels.fused.compiler.jit import kernel
 from fastfc.kernels.plan import LOWEST
-
-
-@inline
-def exp_into(z):
-    """z becomes exp(z), in place; (rows, columns), C-contiguous."""
-    x = flat(z)
-    for i in range(x.size):
-        x[i] = elementary.exp(x[i])
 
 
 @kernel
@@ -41,7 +32,7 @@ def softmax_cross_entropy(y, target, scale, delta, losses, threshold):
             delta[i, j] = max(y[i, j] - largest, lowest)
             loss -= target[i, j] * delta[i, j]
         losses[i] = loss
-    exp_into(delta)
+    exponential(delta)
     for i in range(batch):
         total, mass = zero, zero
         for j in range(outputs):
@@ -62,7 +53,7 @@ def sigmoid_cross_entropy(y, target, scale, delta, losses, threshold):
     for i in range(batch):
         for j in range(delta.shape[1]):
             delta[i, j] = -abs(y[i, j])
-    exp_into(delta)
+    exponential(delta)
     for i in range(batch):
         loss = zero
         for j in range(outputs):
@@ -132,7 +123,7 @@ def poisson(y, target, scale, delta, losses, threshold):
     for i in range(batch):
         for j in range(delta.shape[1]):
             delta[i, j] = y[i, j]
-    exp_into(delta)
+    exponential(delta)
     for i in range(batch):
         loss = zero
         for j in range(outputs):

@@ -24,6 +24,7 @@ HEADS = {
     "huber": "losses.huber",
     "poisson": "losses.poisson",
 }
+FINISH = {"softmax_ce": "activations.softmax", "sigmoid_bce": "activations.sigmoid", "poisson": "activations.exponential"}
 
 NONE = Parts(0, 0, 0, np.zeros(0), 0, 0, 0, 0, 0, 0, 0)  # before any are asked for
 
@@ -88,6 +89,11 @@ def _of_layer(plan: Plan, layer: int, matrix: str) -> tuple[int, int]:
 def activate(name: str, matrix: str) -> int:
     """The kernel of an activation, for matrices of that key; 0 for the identity."""
     return _address("activations.activate", f"({matrix},{matrix},={name})")
+
+
+def finish(loss: str, matrix: str) -> int:
+    """The kernel of what a loss makes of the last layer's outputs, for matrices of that key; 0 where that is nothing."""
+    return _address(FINISH[loss], f"({matrix})") if loss in FINISH else 0
 
 
 def load_shifted(dtype: np.dtype, codes: str) -> int:

@@ -6,6 +6,7 @@ import math
 
 from fastfc.kernels.fused import batch, csr, dense, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
+from fastfc.kernels.fused.compiler.slots import call
 from fastfc.kernels.fused.llvm.views import flat, view, view_rows
 from fastfc.kernels.fused.model import activate, all_weights, bias_of, forward_hidden, outputs_of, sparse_work
 from fastfc.kernels.fused.records import CHUNK, FAN_IN, FAN_OUT, SCALE_PLACE, WORK_PLACE
@@ -36,6 +37,25 @@ def bring_together(X, sort_features, begin, end, starts, keys, order):
         starts[keys[i]] += 1
 
 
+@inline
+def finish(function, out, begin, end):
+    """Rows begin to end of out go through the kernel at the address `function`, unless that is 0."""
+    if function != 0:
+        call(function, (view_rows(out, begin, end),))
+
+
+@inline
+def bring(X, order, codes):
+    """codes (rows, features) = X[order]; gives how many of the numbers are finite."""
+    finite = 0
+    for i in range(order.size):
+        row = order[i]
+        for j in range(X.shape[1]):
+            codes[i, j] = X[row, j]
+            finite += math.isfinite(X[row, j])
+    return finite
+
+
 @kernel
 def run(thread, threads, model, task, out):
     """out[i] = what the network gives for X[i], for this thread's share of the samples."""
@@ -43,12 +63,13 @@ def run(thread, threads, model, task, out):
     features, outputs, last = X.shape[1], layout[-1, FAN_OUT], layout.shape[0] - 1
     work = sparse_work(model.arena, task.work_places[thread], features, thread, task.work)
     begin, end = share(order.size, CHUNK, thread, threads)
+    finite = 0
     for block in range(begin, end, BLOCK):
         bring_together(X, task.sort_features, block, min(end, block + BLOCK), task.starts[thread], task.keys, order)
     for part in range(begin, end, CHUNK):
         lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
         codes, first = view_rows(task.codes, lo, hi), outputs_of(model, ZERO, lo, hi)
-        batch.gather(X, order[part : part + hi - lo], codes)
+        finite += bring(X, order[part : part + hi - lo], codes)
         weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
         if task.is_sparse:
             sparse.forward(codes, task.scale, weights, bias, first, work)
@@ -62,6 +83,8 @@ def run(thread, threads, model, task, out):
         for i in range(hi - lo):
             for j in range(outputs):
                 out[order[part + i], j] = result[i, j]
+    task.finite[thread] = finite
+    finish(task.finish, out, begin, end)
 
 
 @kernel
@@ -85,6 +108,7 @@ def run_rows(thread, threads, model, task, out):
         for i in range(hi - lo):
             for j in range(outputs):
                 out[part + i, j] = result[i, j]
+    finish(task.finish, out, begin, end)
 
 
 @kernel

@@ -47,48 +47,58 @@ class Predictor:
             self.arena.weights(l)[:], self.arena.bias(l)[:] = w, b
             self.arena.layout[l, ACTIVATE] = 0 if name == "identity" else parts.activate(name, matrix)
         self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
-        self.of_row: dict[np.dtype, tuple[np.ndarray, np.ndarray, Call]] = {}  # a place for the row, for outputs, and the call
+        self.of_row: dict[Any, tuple[np.ndarray, np.ndarray, Call]] = {}  # a place for the row, for outputs, and the call
         self.of_one: dict[np.dtype, tuple[np.ndarray, Call]] = {}  # a place for the sample, and the call
-        self.best = np.zeros(1, np.int64)
+        self.best, self.finite = np.zeros(1, np.int64), np.zeros(threads, np.int64)
+        self.all_finite = True
 
-    def outputs(self, X: Any) -> np.ndarray:
-        """(n, outputs): logits, or for the mean squared error f(z); X (n, features) uint8, plan.dtype, or CSR of them."""
+    def outputs(self, X: Any, finished: bool = False) -> np.ndarray:
+        """(n, outputs): f(z) of the last layer, and if `finished` what the loss makes of that: probabilities, or expected counts.
+
+        X (n, features) uint8, plan.dtype, or CSR of them; of an array, `all_finite` then tells whether all its numbers are.
+        """
         if isinstance(X, np.ndarray) and len(X) == 1:
-            return self._row(X)
+            return self._row(X, finished)
         out = np.empty((X.shape[0], self.plan.layers[-1]), self.plan.dtype)
-        calls = self._calls(X, out)
+        self.finite[:] = 0
+        self._run(self._calls(X, out, finished))
+        self.all_finite = not isinstance(X, np.ndarray) or int(self.finite.sum()) == X.size
+        return out
+
+    def _run(self, calls: list[Call]) -> None:
         if len(calls) == 1:
-            calls[0]()
-            return out
+            return calls[0]()
         # This thread only waits: it would keep its core from another. A pool that stayed would have no threads in a
         # forked child, and leave threads behind that nobody asked for.
         with ThreadPoolExecutor(len(calls)) as pool:
             for started in [pool.submit(call) for call in calls]:
                 started.result()
-        return out
 
-    def _row(self, x: np.ndarray) -> np.ndarray:
+    def _row(self, x: np.ndarray, finished: bool) -> np.ndarray:
         """What `outputs` gives for x (1, features), by a call that is bound once."""
-        if x.dtype not in self.of_row:
+        key = x.dtype, finished
+        if key not in self.of_row:
             sample, out = np.ones(x.shape, x.dtype), np.empty((1, self.plan.layers[-1]), self.plan.dtype)
-            self.of_row[x.dtype] = sample, out, self._calls(sample, out)[0]
-        sample, out, call = self.of_row[x.dtype]
+            self.of_row[key] = sample, out, self._calls(sample, out, finished)[0]
+        sample, out, call = self.of_row[key]
         sample[:] = x
         call()
+        self.all_finite = self.finite[0] == x.shape[1]
         return out.copy()
 
-    def _calls(self, X: Any, out: np.ndarray) -> list[Call]:
+    def _calls(self, X: Any, out: np.ndarray, finished: bool) -> list[Call]:
         """One for each thread that has samples."""
         threads = min(self.threads, -(-X.shape[0] // CHUNK))
+        finish = parts.finish(self.plan.loss, f"f{out.itemsize}:2C") if finished else 0
         task: Task | RowTask
         if isinstance(X, np.ndarray):
-            entry, task = RUN, self._task(X, threads)
+            entry, task = RUN, self._task(X, threads, finish)
         else:
             rows = csr_of(canonical(X)), X.dtype.name, self.scales[X.dtype]
-            entry, task = RUN_ROWS, RowTask(*rows, self.work_places, self.arena.thread_memory)
+            entry, task = RUN_ROWS, RowTask(*rows, self.work_places, self.arena.thread_memory, finish)
         return [entry.bind(thread, threads, self.arena.model(), task, out) for thread in range(threads)]
 
-    def _task(self, X: np.ndarray, threads: int) -> Task:
+    def _task(self, X: np.ndarray, threads: int, finish: int) -> Task:
         n, features = X.shape
         seen = X[: 4 * CHUNK]
         is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
@@ -105,6 +115,8 @@ class Predictor:
             self.inputs_place,
             self.work_places,
             self.arena.thread_memory,
+            finish,
+            self.finite,
         )
 
     def label(self, x: np.ndarray) -> int:

@@ -246,19 +246,22 @@ class Varying(NamedTuple):
 
 
 class RowTask(NamedTuple):
-    """What is predicted of CSR rows: scale (1,) of the numbers of the named dtype; a place and a ThreadMemory as in Task."""
+    """What is predicted of CSR rows: scale (1,) of the numbers of the named dtype; a place, a ThreadMemory and the address of a
+    kernel as in Task."""
 
     csr: Csr
     dtype: Any
     scale: Any
     work_places: Any
     work: ThreadMemory
+    finish: int
 
 
 class Task(NamedTuple):
     """What is predicted, and with what: samples X (n, features), scale (1,) of them; sort_features, by which samples are brought
     together, with starts (threads, 2 ** sort_features + 1), keys (n,) and order (n,); codes (threads * CHUNK, features) and their
-    place in the arena as floats; a place and a ThreadMemory for what is sparse."""
+    place in the arena as floats; a place and a ThreadMemory for what is sparse; the address of a kernel that the outputs go
+    through, or 0; finite (threads,): how many numbers of X are."""
 
     X: Any
     scale: Any
@@ -271,3 +274,5 @@ class Task(NamedTuple):
     inputs_place: int
     work_places: Any
     work: ThreadMemory
+    finish: int
+    finite: Any

@@ -50,6 +50,23 @@ def activate(z: np.ndarray, slopes: np.ndarray, activation: str) -> None:
     z *= share
 
 
+def softmax(z: np.ndarray) -> None:
+    """z (n, outputs) becomes exp(z) / sum exp(z), by rows and in place; the largest of a row is taken off first."""
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=1, keepdims=True)
+
+
+def sigmoid(z: np.ndarray) -> None:
+    """z (n, outputs) becomes 1 / (1 + exp(-z)), in place."""
+    _activate(z, "sigmoid")
+
+
+def exponential(z: np.ndarray) -> None:
+    """z (n, outputs) becomes exp(z), in place."""
+    np.exp(z, out=z)
+
+
 def chain(saved: np.ndarray, delta: np.ndarray, activation: str) -> None:
     """The chain rule through f: delta (batch, units) = dL/da becomes dL/dz = dL/da * f'(z), in place; saved = a = f(z).
 
