@@ -45,7 +45,7 @@ ENTRIES = 1 << 16  # most numbers of CSR rows that are sorted by feature at a ti
 COUNTED = 512  # samples from which the cost of a feature is told
 IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
 
-SPINS = 4_000  # looks of who waits before it sleeps, some 0.1 ms; none where there are more threads than cores
+SPINS = 8_000  # looks of who waits before it sleeps, some 0.2 ms; none where there are more threads than cores
 LOOK = 50_000_000  # nanoseconds after which a sleeper looks again: in the case of an error of another thread nobody wakes it
 
 RUN, APPLY, ONLINE = Entry("epoch.run"), Entry("epoch.apply"), Entry("online.run")
