@@ -45,7 +45,7 @@ def raised_by(function: Callable[[], object]) -> BaseException:
 @pytest.mark.parametrize("failing", range(THREADS))
 def test_an_error_in_any_worker_reaches_the_caller(failing: int) -> None:
     one = training()
-    call = one.trainer.calls["epoch.run"][0][failing]
+    call = one.trainer.calls["epoch.run", THREADS][0][failing]
     kernel = call.function
 
     def broken(table: int) -> None:

@@ -13,7 +13,11 @@ UNIT = 8  # samples or features that threads do not divide: the rows of a tile
 PANEL = 64  # features whose non-zeros are listed at a time
 CHUNK = 64  # samples that are predicted at a time: their activations stay in the caches
 WORK_PLACE, SCALE_PLACE = np.arange(2)  # of predict.one
-NEVER = 1 << 62  # in the counter of a team, opens every barrier
+# Places in the meeting of a team, each in a cache line of its own, which grow for as long as a call lasts: how often a thread
+# has come to a barrier, how many barriers are open, and, at the moment, who sleeps; then seconds and nanoseconds after which a
+# sleeper looks again. np.int64, as below.
+ARRIVED, OPENED, SLEEPERS, TIMEOUT = np.arange(4) * 8
+NEVER = (1 << 62) + (1 << 31)  # in the place of OPENED, opens every barrier; the system compares 32 bits of it
 
 # Columns of `Model.layout`, which has one row for each layer of weights: sizes; offsets into the arena; addresses.
 # WEIGHTS (fan_in, padded), BIASES (1, padded), TRANSPOSED (padded fan_out, padded fan_in) the weights once more,
@@ -25,11 +29,13 @@ COLUMNS = 12
 
 
 class Team(NamedTuple):
-    """Thread number `thread` of `threads`; counter (8,) int64, of which [0] counts arrivals at the barrier, zero at the start."""
+    """Thread number `thread` of `threads`; meeting (32,) int64, zero at the start but for TIMEOUT; who waits looks `spins` times
+    before it sleeps."""
 
     thread: int
     threads: int
-    counter: Any
+    spins: int
+    meeting: Any
 
 
 class Model(NamedTuple):

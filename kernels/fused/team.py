@@ -3,55 +3,55 @@
 An epoch runs in as many Python threads as are wanted, each inside one compiled call that holds no GIL. They meet twice a
 step at a barrier of their own. That takes no threading layer of Numba, so nothing of theirs (fork, nested use, lost
 exceptions) can go wrong.
+
+Who waits spins for a moment, as a step's imbalance is shorter than a sleep, and then sleeps: a thread whose core was taken
+away, by a neighbour or by the quota of a container, costs its own time, and not the cores of all others.
 """
 
 from __future__ import annotations
 
-import sys
-
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
-from fastfc.kernels.fused.compiler.jit import inline
-
-SPINS = 20_000  # about 0.2 ms of waiting before the core is offered to others: more than a step's imbalance
-YIELD = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
+from fastfc.kernels.fused.compiler.jit import inline, kernel
+from fastfc.kernels.fused.llvm.waiting import add_to, pause, read_from, sleep, wake
+from fastfc.kernels.fused.records import ARRIVED, OPENED, SLEEPERS
 
 
-@intrinsic
-def _arrive(typingctx, counter):
-    """Add one to counter[0] and return what it was; all that was written before can be seen by who reads the sum."""
-
-    def codegen(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "seq_cst")
-
-    return types.int64(counter), codegen
-
-
-@intrinsic
-def _arrived(typingctx, counter):
-    """counter[0], read anew each time."""
-
-    def codegen(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.load_atomic(array.data, "acquire", 8)
-
-    return types.int64(counter), codegen
+@inline
+def wait(team, passed):
+    """Until barrier number `passed` is open. No wake-up is lost: a thread that sleeps has first said so and then looked, and
+    who opens the barrier opens it first and then looks whether anybody sleeps."""
+    meeting, spins = team.meeting, team.spins
+    while spins > 0 and read_from(meeting, OPENED) <= passed:
+        pause()
+        spins -= 1
+    if read_from(meeting, OPENED) > passed:
+        return
+    add_to(meeting, SLEEPERS, 1)
+    seen = read_from(meeting, OPENED)
+    while seen <= passed:
+        sleep(meeting, seen)
+        seen = read_from(meeting, OPENED)
+    add_to(meeting, SLEEPERS, -1)
 
 
 @inline
 def barrier(team, passed):
     """Wait until all threads have come here `passed` + 1 times; returns passed + 1."""
     if team.threads > 1:
-        _arrive(team.counter)
-        spins = 0
-        while _arrived(team.counter) < team.threads * (passed + 1):
-            spins += 1
-            if spins > SPINS:
-                YIELD()
+        if add_to(team.meeting, ARRIVED, 1) + 1 == team.threads * (passed + 1):
+            add_to(team.meeting, OPENED, 1)
+            if read_from(team.meeting, SLEEPERS) > 0:
+                wake(team.meeting)
+        else:
+            wait(team, passed)
     return passed + 1
+
+
+@kernel
+def meet(team, times):
+    """`times` barriers and nothing else, to measure them."""
+    passed = 0
+    for _ in range(times):
+        passed = barrier(team, passed)
 
 
 @inline

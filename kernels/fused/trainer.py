@@ -17,7 +17,9 @@ from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
     HALVES,
     NEVER,
+    OPENED,
     PADDED,
+    TIMEOUT,
     UNIT,
     Arrangement,
     Csr,
@@ -34,6 +36,7 @@ from fastfc.kernels.fused.records import (
     Varying,
 )
 from fastfc.kernels.plan import Epoch, Plan
+from fastfc.machine.cores import usable_cpus
 
 Arrays = list[np.ndarray]
 CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
@@ -41,6 +44,9 @@ FULLEST = 0.1  # share of non-zeros up to which CSR rows are faster as they are,
 ENTRIES = 1 << 16  # most numbers of CSR rows that are sorted by feature at a time: they stay in the caches
 COUNTED = 512  # samples from which the cost of a feature is told
 IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
+
+SPINS = 8_000  # looks of who waits before it sleeps, some 0.2 ms; none where there are more threads than cores
+LOOK = 50_000_000  # nanoseconds after which a sleeper looks again: in the case of an error of another thread nobody wakes it
 
 RUN, APPLY, ONLINE = Entry("epoch.run"), Entry("epoch.apply"), Entry("online.run")
 
@@ -52,7 +58,7 @@ class Trainer:
     targets  (n,) int64 labels, or (n, outputs) of plan.dtype
     state    "weights": (fan_in, fan_out) for each layer; "biases": (fan_out,); and by the names that the optimiser has for its
              state, arrays of the shapes of all weights, then of all biases, or nothing, for zeros
-    threads  how many threads compute
+    threads  how many threads compute, at most; `threads` may be made less and more again between calls, which changes no bit
     input_kernel  "sparse" or "dense": how the first layer is multiplied; "sparse" takes CSR rows as they are, where `takes_rows`
     """
 
@@ -95,13 +101,15 @@ class Trainer:
             Numbers(scales, *numbers),
             parts.NONE,
             memory,
-            Shares(divide(cost, self.threads), divide(cost, HALVES)),
+            Shares(np.zeros(0, np.int64), divide(cost, HALVES)),
         )
+        self.cost = cost
         self.factors = plan.optimizer.factors(len(self.layers), dtype)
         self._fill(state)
-        self.counter = np.zeros(8, np.int64)
+        self.meeting = aligned(32, np.int64)
         self.pool = ThreadPoolExecutor(self.threads)
-        self.calls: dict[str, tuple[list[Call], Epoch | None]] = {}  # of each kernel: one for each thread, and for which epoch
+        # Of each kernel and number of threads: a call for each thread, and for which epoch.
+        self.calls: dict[tuple[str, int], tuple[list[Call], Epoch | None]] = {}
         self.code_dtype = X.dtype.name
         self.find_parts = partial(parts.of_plan, plan, X, is_sparse, has_rows, gradient=kept, layout=self.arena.layout)
 
@@ -153,9 +161,10 @@ class Trainer:
     def _call(self, kernel: Entry, epoch: Epoch, start: int, stop: int, is_held: int = 0) -> None:
         """A kernel in all threads, for these steps. An error in one ends the others with what they have."""
         calls = self._bound(kernel, epoch)
-        self.counter[0] = 0
         if start == stop:
             return
+        self.meeting[:] = 0
+        self.meeting[TIMEOUT + 1] = LOOK
         for call in calls:
             call.change_end(start, stop, is_held)
         if len(calls) == 1:
@@ -168,7 +177,7 @@ class Trainer:
             for future in wait(started, return_when=FIRST_EXCEPTION).done:
                 future.result()
         except BaseException:
-            self.counter[0] = NEVER
+            self.meeting[OPENED] = NEVER
             raise
         finally:
             wait(started)
@@ -177,7 +186,7 @@ class Trainer:
         """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
         if len(epoch.shifts) and not self.problem.parts.load:
             self.calls.clear()
-        calls, bound_to = self.calls.get(kernel.name, ([], None))
+        calls, bound_to = self.calls.get((kernel.name, self.threads), ([], None))
         if epoch is bound_to:
             return calls
         order, shifts, rules, scale, losses, key, penalties = epoch
@@ -188,7 +197,7 @@ class Trainer:
                 call.change_last(varying)
         else:
             calls = together(lambda: self._bind(kernel, varying), self._predict_nothing)
-        self.calls[kernel.name] = calls, epoch
+        self.calls[kernel.name, self.threads] = calls, epoch
         return calls
 
     def _bind(self, kernel: Entry, varying: Varying) -> list[Call]:
@@ -196,10 +205,12 @@ class Trainer:
         found = self.find_parts()
         if len(varying.span.shifts):
             found = found._replace(load=parts.load_shifted(self.plan.dtype, self.code_dtype))
-        self.problem = self.problem._replace(parts=found)
+        shares = self.problem.shares._replace(features=divide(self.cost, self.threads))
+        problem = self.problem = self.problem._replace(parts=found, shares=shares)
         more = (self.code_dtype,) if kernel is ONLINE else ()
-        teams = [Team(thread, self.threads, self.counter) for thread in range(self.threads)]
-        return [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
+        spins = SPINS if self.threads <= usable_cpus() else 0
+        teams = [Team(thread, self.threads, spins, self.meeting) for thread in range(self.threads)]
+        return [kernel.bind(team, self.model, problem, *more, varying) for team in teams]
 
     def _predict_nothing(self) -> None:
         """Ask for the kernels that predict, as is done after a training."""

@@ -17,7 +17,10 @@ from fastfc.kernels.fused.compiler.slots import TABLE, unpack
 from fastfc.kernels.fused.compiler.types_of import types_of
 
 # What object code may call: of the C library alone, which is in a process without Numba too.
-CALLED = {"memcpy", "memset", "memmove", "sqrt", "sqrtf", "log", "logf", "log1p", "log1pf", "sched_yield", "SwitchToThread", "syscall"}
+CALLED = {
+    *("memcpy", "memset", "memmove", "sqrt", "sqrtf", "log", "logf", "log1p", "log1pf"),
+    *("syscall", "__ulock_wait", "__ulock_wake", "WaitOnAddress", "WakeByAddressAll", "sched_yield"),
+}
 
 
 class CodeGenerator(JITCPUCodegen):
