@@ -1,8 +1,11 @@
-"""Errors in the threads of a training: they reach the caller, and leave nobody waiting at a barrier."""
+"""The threads of a training: where they come from, what happens if they do not, and when they end."""
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -42,39 +45,56 @@ def raised_by(function: Callable[[], object]) -> BaseException:
     return found[0]
 
 
-@pytest.mark.parametrize("failing", range(THREADS))
-def test_an_error_in_any_worker_reaches_the_caller(failing: int) -> None:
-    one = training()
-    call = one.trainer.calls["epoch.run", THREADS][0][failing]
-    kernel = call.function
-
-    def broken(table: int) -> None:
-        raise MemoryError("no more")
-
-    call.function = broken
-    assert isinstance(raised_by(lambda: one.run(0.1)), MemoryError)
-    call.function = kernel
-    one.run(0.1)
-    one.trainer.close()
-    assert np.isfinite(one.losses).all()
-
-
-@pytest.mark.parametrize("refused", range(1, THREADS))
+@pytest.mark.parametrize("refused", range(THREADS - 1))
 def test_a_thread_that_the_system_refuses_is_an_error(refused: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After which the threads that began have ended, and the next call finds its own."""
     one, start, count = training(), threading.Thread.start, 0
+    before, steps = threading.active_count(), len(one.losses)
     one.trainer.close()
-    one.trainer.pool = type(one.trainer.pool)(THREADS)
-    before = threading.active_count()
+    assert threading.active_count() == before - (THREADS - 1)
 
     def refuse(thread: threading.Thread) -> None:
         nonlocal count
-        if thread.name.startswith("ThreadPool"):
+        if thread.name == "fastfc":
             count += 1
             if count > refused:
                 raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert "can't start new thread" in str(raised_by(lambda: one.run(0.1)))
-    assert isinstance(raised_by(lambda: (one.trainer.close(), 1 / 0)), ZeroDivisionError)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert "can't start new thread" in str(raised_by(lambda: one.run(0.1)))
+    assert threading.active_count() == before - (THREADS - 1)
+    one.run(0.1)
     assert threading.active_count() == before
+    assert len(one.losses) == steps and np.isfinite(one.losses).all()
+    one.trainer.close()
+
+
+def test_threads_end_with_the_trainer_that_nobody_closed() -> None:
+    before = threading.active_count()
+    one = training()
+    assert threading.active_count() == before + THREADS - 1
+    del one
+    gc.collect()
+    assert threading.active_count() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    one = training()
+    child = os.fork()
+    if child == 0:
+        try:
+            one.run(0.1)
+            one.trainer.close()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + HANG
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        assert time.monotonic() < deadline, "the child hangs"
+        time.sleep(0.01)
+    assert ended[1] == 0
+    one.run(0.1)
+    one.trainer.close()

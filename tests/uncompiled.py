@@ -35,6 +35,10 @@ class Call:
     def __call__(self) -> None:
         self.function(*self.arguments)
 
+    def place_of_code(self) -> tuple[int, int]:
+        CALLS.append(self)
+        return len(CALLS), 0
+
     def change_end(self, *numbers: int) -> None:
         self.arguments = ended(self.arguments, numbers)
 
@@ -50,6 +54,13 @@ def ended(value: Any, numbers: tuple[int, ...]) -> Any:
 
 
 ADDRESSES: list[tuple[Callable[..., None], str]] = []  # a function and the key of its arguments; numbered from 1
+
+
+CALLS: list[Call] = []  # numbered from 1 too
+
+
+def call_at(address: int, table: int) -> None:
+    CALLS[address - 1]()
 
 
 def function_of(name: str) -> Callable[..., None]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -47,7 +48,8 @@ def prepare_with(job: Job, classifier: Any, regressor: Any) -> Callable[[], dict
 
     def search() -> dict[str, Any]:
         begin = time.perf_counter()
-        found = GridSearchCV(make(w.epochs), GRID, cv=5, n_jobs=2).fit(X, y)
+        with parallel_config("loky", inner_max_num_threads=1):  # as joblib does where no variable says how many threads
+            found = GridSearchCV(make(w.epochs), GRID, cv=5, n_jobs=2).fit(X, y)
         return {"seconds": time.perf_counter() - begin, "curve": found.cv_results_["mean_test_score"].tolist()}
 
     if w.task != "predict_proba":

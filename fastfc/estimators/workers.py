@@ -9,7 +9,7 @@ from joblib.parallel import get_active_backend
 
 from fastfc.machine.threads import available_threads, check_threads
 
-WORTHWHILE = 1_000_000  # multiplications in a step from which a second thread pays for its waiting
+WORTHWHILE = 500_000  # multiplications in a step from which a second thread pays for its waiting
 
 
 def threads_for(given: int | None, work: int, backend: str) -> int:

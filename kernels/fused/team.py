@@ -1,8 +1,8 @@
 """The threads of a training: their barrier, and how they divide work.
 
-An epoch runs in as many Python threads as are wanted, each inside one compiled call that holds no GIL. They meet twice a
-step at a barrier of their own. That takes no threading layer of Numba, so nothing of theirs (fork, nested use, lost
-exceptions) can go wrong.
+An epoch runs in as many threads as are wanted, each inside one compiled call that holds no GIL. They meet twice a step at
+a barrier of their own, and between epochs at one of the `crew`. That takes no threading layer of Numba, so nothing of
+theirs (fork, nested use, lost exceptions) can go wrong.
 
 Who waits spins for a moment, as a step's imbalance is shorter than a sleep, and then sleeps: a thread whose core was taken
 away, by a neighbour or by the quota of a container, costs its own time, and not the cores of all others.
@@ -11,6 +11,7 @@ away, by a neighbour or by the quota of a container, costs its own time, and not
 from __future__ import annotations
 
 from fastfc.kernels.fused.compiler.jit import inline, kernel
+from fastfc.kernels.fused.compiler.slots import call_at
 from fastfc.kernels.fused.llvm.waiting import add_to, pause, read_from, sleep, wake
 from fastfc.kernels.fused.records import ARRIVED, OPENED, SLEEPERS
 
@@ -44,6 +45,28 @@ def barrier(team, passed):
         else:
             wait(team, passed)
     return passed + 1
+
+
+@kernel
+def serve(team, work):
+    """Make the call of this thread whenever the leader brings work (threads, 2): the address of a kernel, and of its table; or an
+    address of 0, which ends it."""
+    passed = 0
+    while True:
+        passed = barrier(team, passed)
+        if work[team.thread, 0] == 0:
+            return
+        call_at(work[team.thread, 0], work[team.thread, 1])
+        passed = barrier(team, passed)
+
+
+@kernel
+def lead(team, work, passed):
+    """Bring the others their work, and do one's own; passed (1,) is what `barrier` gave last."""
+    passed[0] = barrier(team, passed[0])
+    if work[0, 0] != 0:
+        call_at(work[0, 0], work[0, 1])
+        passed[0] = barrier(team, passed[0])
 
 
 @kernel

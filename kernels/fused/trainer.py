@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.fused import parts
+from fastfc.kernels.fused import crew, parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
 from fastfc.kernels.fused.compiler.making import together
@@ -16,10 +15,7 @@ from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of, encode, is_
 from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
     HALVES,
-    NEVER,
-    OPENED,
     PADDED,
-    TIMEOUT,
     UNIT,
     Arrangement,
     Csr,
@@ -46,7 +42,6 @@ COUNTED = 512  # samples from which the cost of a feature is told
 IDLE_COST = 1 / 16  # of a feature that is always zero, against one that never is: its weights are updated all the same
 
 SPINS = 8_000  # looks of who waits before it sleeps, some 0.2 ms; none where there are more threads than cores
-LOOK = 50_000_000  # nanoseconds after which a sleeper looks again: in the case of an error of another thread nobody wakes it
 
 RUN, APPLY, ONLINE = Entry("epoch.run"), Entry("epoch.apply"), Entry("online.run")
 
@@ -106,8 +101,8 @@ class Trainer:
         self.cost = cost
         self.factors = plan.optimizer.factors(len(self.layers), dtype)
         self._fill(state)
-        self.meeting = aligned(32, np.int64)
-        self.pool = ThreadPoolExecutor(self.threads)
+        self.meeting = crew.new_meeting()
+        self.crew: crew.Crew | None = None
         # Of each kernel and number of threads: a call for each thread, and for which epoch.
         self.calls: dict[tuple[str, int], tuple[list[Call], Epoch | None]] = {}
         self.code_dtype = X.dtype.name
@@ -156,31 +151,18 @@ class Trainer:
 
     def close(self) -> None:
         """End the threads."""
-        self.pool.shutdown()
+        if self.crew:
+            self.crew.end()
 
     def _call(self, kernel: Entry, epoch: Epoch, start: int, stop: int, is_held: int = 0) -> None:
-        """A kernel in all threads, for these steps. An error in one ends the others with what they have."""
+        """A kernel in all threads, for these steps."""
         calls = self._bound(kernel, epoch)
         if start == stop:
             return
-        self.meeting[:] = 0
-        self.meeting[TIMEOUT + 1] = LOOK
+        crew.reset(self.meeting)
         for call in calls:
             call.change_end(start, stop, is_held)
-        if len(calls) == 1:
-            calls[0]()
-            return
-        started: list[Future[None]] = []
-        try:
-            for call in calls:  # the caller only waits: it would keep its core from a thread that starts
-                started.append(self.pool.submit(call))
-            for future in wait(started, return_when=FIRST_EXCEPTION).done:
-                future.result()
-        except BaseException:
-            self.meeting[OPENED] = NEVER
-            raise
-        finally:
-            wait(started)
+        self.crew = crew.together(self.crew, calls, self._spins())
 
     def _bound(self, kernel: Entry, epoch: Epoch) -> list[Call]:
         """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
@@ -208,9 +190,12 @@ class Trainer:
         shares = self.problem.shares._replace(features=divide(self.cost, self.threads))
         problem = self.problem = self.problem._replace(parts=found, shares=shares)
         more = (self.code_dtype,) if kernel is ONLINE else ()
-        spins = SPINS if self.threads <= usable_cpus() else 0
-        teams = [Team(thread, self.threads, spins, self.meeting) for thread in range(self.threads)]
+        crew.ask(self.threads)
+        teams = [Team(thread, self.threads, self._spins(), self.meeting) for thread in range(self.threads)]
         return [kernel.bind(team, self.model, problem, *more, varying) for team in teams]
+
+    def _spins(self) -> int:
+        return SPINS if self.threads <= usable_cpus() else 0
 
     def _predict_nothing(self) -> None:
         """Ask for the kernels that predict, as is done after a training."""

@@ -116,6 +116,10 @@ class Call:
     def __call__(self) -> None:
         self.function(self.place)
 
+    def place_of_code(self) -> tuple[int, int]:
+        """The address of the kernel, and of its table, as `slots.call_at` takes them."""
+        return ctypes.cast(self.function, ctypes.c_void_p).value or 0, self.place
+
     def change_end(self, *numbers: int) -> None:
         """Other whole numbers in the last slots."""
         self.table[-len(numbers) :] = numbers

@@ -143,6 +143,18 @@ def call(typingctx: Any, address: Any, arguments: Any) -> Any:
 
 
 @intrinsic
+def call_at(typingctx: Any, address: Any, table: Any) -> Any:
+    """Call the kernel at an address with a table that is there."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [TABLE])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [builder.inttoptr(args[1], TABLE)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
 def arguments_of(typingctx: Any, table: Any, like: Any) -> Any:
     """The arguments in a table, as a tuple of the types of `like`, a TypeRef; for kernels compiled by Numba alone."""
     kind = like.instance_type
