@@ -54,7 +54,7 @@ def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
             predictor = predictor_class(model.plan(), list(model.weights), list(model.biases), 1)
             for dtype in (np.uint8, model.dtype):
                 rows = np.zeros((2, FEATURES), dtype)
-                predictor.outputs(rows)
+                predictor.outputs(rows, finished=True)
                 predictor.label(rows[:1])
                 if not isinstance(X, np.ndarray):
                     predictor.outputs(type(X)(rows))

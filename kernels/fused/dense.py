@@ -15,9 +15,17 @@ from fastfc.kernels.fused.optimizers import as_rule
 
 DEPTH = 128  # terms of a sum between two visits to memory: DEPTH rows of B, one tile wide, stay in the L1 cache
 HEIGHT, WIDTH = DENSE_TILES[0]
+TALL = 8  # rows of a tile of one vector
 ROW_WIDTH = DENSE_TILES[2][1]
 STRAIGHT, TRANSPOSED = ZERO, ONE
 ZEROS, BIAS, OUT = np.arange(3)  # what a product is added to
+
+
+@inline
+def rows_of_tile(left, width):
+    """Of the next tile of `width` vectors, where so many rows are left."""
+    height = TALL if width == 1 else HEIGHT
+    return height if left >= height else HEIGHT if left >= HEIGHT else 2 if left >= 2 else 1
 
 
 @inline
@@ -43,7 +51,7 @@ def multiply_range(A, transposed, begin, end, B, origin, bias, out):
             width = vectors * (t + 1) // tiles - first
             i = 0
             while i < m:
-                rows = HEIGHT if m - i >= HEIGHT else 2 if m - i >= 2 else 1
+                rows = rows_of_tile(m - i, width)
                 dense_tile(A, i, transposed, start, stop, B, origin, bias, out, first * lanes, rows, width)
                 i += rows
         origin = OUT
@@ -88,6 +96,6 @@ def update(x, delta, gradient, weights, state, rule):
         width = vectors * (t + 1) // tiles - first
         i = 0
         while i < m:
-            rows = HEIGHT if m - i >= HEIGHT else 2 if m - i >= 2 else 1
+            rows = rows_of_tile(m - i, width)
             dense_update_tile(x, i, delta, gradient, init_step, weights, state, numbers, first * lanes, rows, width)
             i += rows

@@ -28,8 +28,9 @@ from fastfc.kernels.fused.llvm.vectors import (
 )
 from fastfc.kernels.plan import GROUP
 
-# Shapes of blocks, as (rows, most vectors): as many sums as possible, with one row of B and one value of A beside them.
-DENSE_TILES = ((8, 3), (2, 3), (1, 8)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 8))
+# Shapes of blocks, as (rows, most vectors): as many sums as possible, with one row of B and one value of A beside them. At least 8:
+# fewer wait for each other, as an FMA takes 4 clocks, of which 2 begin in each.
+DENSE_TILES = ((8, 3), (2, 3), (1, 8)) if REGISTERS == 32 else ((4, 3), (2, 3), (1, 8), (8, 1))
 GATHER_TILES = ((GROUP, 6), (1, 14)) if REGISTERS == 32 else ((GROUP, 3), (1, 12))
 
 CACHE_LINE = 64
