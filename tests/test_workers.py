@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -57,6 +58,28 @@ def test_an_error_in_any_worker_reaches_the_caller(failing: int) -> None:
     one.run(0.1)
     one.trainer.close()
     assert np.isfinite(one.losses).all()
+
+
+@pytest.mark.parametrize("cpus", [1, 64])
+def test_who_waits_for_a_thread_that_is_late_uses_no_core(cpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the threads begins 0.3 s after the others, which are at the first barrier: on a machine with cores for all they
+    spin for a moment, then sleep."""
+    monkeypatch.setattr("fastfc.kernels.fused.trainer.usable_cpus", lambda: cpus)
+    one = training()
+    call = one.trainer.calls["epoch.run", THREADS][0][0]
+    kernel = call.function
+
+    def late(table: int) -> None:
+        time.sleep(0.3)
+        kernel(table)
+
+    call.function = late
+    spent = time.process_time()
+    one.run(0.1)
+    spent = time.process_time() - spent
+    one.trainer.close()
+    assert np.isfinite(one.losses).all()
+    assert spent < 0.3, f"CPU time: given {spent:.3f} s, expected far less than the 0.6 s of two threads that spin"
 
 
 @pytest.mark.parametrize("refused", range(1, THREADS))
