@@ -1,4 +1,5 @@
-"""fastfc itself in a worker: variant "numpy" for that backend, "uint8", or "sparse"/"dense" for one input kernel."""
+"""fastfc itself in a worker: variant "numpy" for that backend, "uint8", "sparse"/"dense" for one input kernel; "auto" or
+"threads N" for another number of threads than the job's, or "idle": CPU seconds a second while a callback sleeps."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import numpy as np
 
 import fastfc
 from bench.peers.job import Job
+
+IDLE_SECONDS = 0.5
 
 
 def prepare(job: Job) -> Callable[[], dict[str, Any]]:
@@ -38,10 +41,14 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
     if w.validation:
         settings["validation"] = w.validation
     backend = "numpy" if job.variant == "numpy" else "numba"
+    kind, _, number = job.variant.partition(" ")
+    threads = None if kind == "auto" else int(number) if kind == "threads" else job.threads
+    if kind == "idle":
+        return lambda: {"seconds": idle(X, y, network, threads, settings)}
 
     def run() -> dict[str, Any]:
         begin = time.perf_counter()
-        result = fastfc.train((X, y), backend=backend, threads=job.threads, network=network, seed=0, **settings)
+        result = fastfc.train((X, y), backend=backend, threads=threads, network=network, seed=0, **settings)
         called = time.perf_counter() - begin
         return {
             "seconds": called if w.task == "call" else sum(record.seconds for record in result.history) / w.epochs,
@@ -51,6 +58,19 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
         }
 
     return run
+
+
+def idle(X: Any, y: Any, network: Any, threads: int | None, settings: dict[str, Any]) -> float:
+    """CPU seconds of this process a second, while it sleeps in a callback between epochs."""
+    used = []
+
+    def sleep(record: Any) -> None:
+        began, spent = time.perf_counter(), time.process_time()
+        time.sleep(IDLE_SECONDS)
+        used.append((time.process_time() - spent) / (time.perf_counter() - began))
+
+    fastfc.train((X, y), threads=threads, network=network, seed=0, on_epoch=sleep, **settings)
+    return sum(used) / len(used)
 
 
 def predictor(network: Any, job: Job) -> Callable[[], dict[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from bench import machine
+from bench import conditions, machine
 from bench.datasets import Store
 from bench.peers.job import Job
 from bench.workloads import PASSES, Entry, Workload
@@ -69,6 +69,10 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def repeat(self) -> dict[str, Any]:
         return self._ask({})
@@ -176,10 +180,13 @@ def measure(
     results = [Measured(entry, workload) for entry, workload in entries]
     with contextlib.ExitStack() as stack:
         running: list[tuple[Measured, Worker]] = []
+        twins: dict[str, Callable[[], Any]] = {}
         for result in results:
             log(f"starting {result.entry.name}")
             try:
                 worker = stack.enter_context(begin(result.entry, result.workload, store))
+                if result.entry.beside == "twin":
+                    twins[result.entry.name] = stack.enter_context(begin(result.entry, result.workload, store)).repeat
             except WorkerError as error:
                 result.error = str(error)
             else:
@@ -193,8 +200,9 @@ def measure(
                     log(f"round {done + 1}: {result.entry.name}")
                     result.pauses.append(pause())
                     try:
-                        result.seconds.append(worker.repeat()["seconds"])
-                    except WorkerError as error:
+                        with conditions.during(result.entry.beside, worker.pid, twins.get(result.entry.name)):
+                            result.seconds.append(worker.repeat()["seconds"])
+                    except RuntimeError as error:
                         result.error = str(error)
             done += 1
     return results

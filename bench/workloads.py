@@ -83,6 +83,7 @@ class Entry:
     variant: str = ""
     env: tuple[tuple[str, str], ...] = ()
     workload: Workload | None = None  # other than the row's
+    beside: str = ""  # what the machine does to it meanwhile: see bench.conditions
 
     @property
     def is_peer(self) -> bool:

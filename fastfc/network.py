@@ -18,7 +18,7 @@ from fastfc.errors import InvalidType, invalid
 from fastfc.initializers import initialize
 from fastfc.kernels.plan import FROM_LOGITS, Plan
 from fastfc.machine.blas import blas_threads
-from fastfc.machine.threads import available_threads, check_threads
+from fastfc.machine.threads import check_threads, threads_to_predict
 from fastfc.settings import Init, Settings
 from fastfc.validation import (
     check_image_shape,
@@ -95,7 +95,7 @@ class Network:
                 After other integers uint8 is refused, which would be scaled
     image_shape (height, width) of a sample, where samples are images
     backend     "numba" or "numpy", for predictions; it is not saved
-    threads     that predict more than 1,024 samples; None: one for each core. It is not saved
+    threads     that predict more than 1,024 samples; None: as many as pay. It is not saved
 
     Raises InvalidArgument or InvalidType for what does not fit together.
     """
@@ -243,7 +243,9 @@ class Network:
 
     def _outputs(self, X: Any, threads: int | None = None) -> np.ndarray:
         """Of checked X, computed with `threads` threads, by default the network's; with one where X is small."""
-        threads = 1 if X.shape[0] <= SMALL else threads or self.threads or available_threads()
+        threads = 1 if X.shape[0] <= SMALL else check_threads(threads or self.threads)
+        if self.threads is None and self.backend == "numba":
+            threads = threads_to_predict(threads, self.layers, X.shape[0])
         predictor, idle = self._predictor(threads)
         limits = blas_threads(self.backend, threads) if self.backend == "numpy" else nullcontext()
         with limits, np.errstate(all="ignore"):

@@ -23,6 +23,7 @@ class EpochRecord:
     test_r2  in place of test_accuracy, which is then None, where the network is a regression
     validation_loss, validation_accuracy, validation_r2   the same of the validation set; None without one
     metrics  those of one's own, by name, of the validation set, or without one of the test set
+    threads  that computed, in the most of its steps; None in a checkpoint of a version that did not note it
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class EpochRecord:
     validation_accuracy: float | None = None
     validation_r2: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    threads: int | None = None
 
 
 def test_score(record: Any) -> tuple[str, str] | None:
@@ -63,7 +65,7 @@ class TrainResult:
     history          one EpochRecord an epoch
     train_seconds    of training: making the state, and all epochs; without compiling, checking and evaluating
     compile_seconds  until the kernels were ready: compiled, or read from the cache
-    threads          that computed
+    threads          that computed the last epoch
     input_kernel     "sparse" or "dense" first layer, and input_kernel_reason why
     samples          how many are trained on: those held out for validation are not
     interrupted      whether Ctrl-C or max_seconds ended it early: the model is what it was then

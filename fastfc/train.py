@@ -73,7 +73,8 @@ def train(
                       be larger than memory, as np.load(file, mmap_mode="r") gives it
     recipe            a name from `fastfc.recipes`, whose settings replace the defaults
     backend           "numba", compiled, or "numpy", the reference; both give the same up to rounding
-    threads           how many threads compute; None: one for each core. The result does not depend on it with "numba"
+    threads           how many threads compute, at most one for each CPU that there is; None: as many as pay, up to what
+                      `fastfc info` says, found out while they compute. The result does not depend on it with "numba"
     seed              of the initial weights, the order of the samples and the shifts: the same for both backends
     network           a Network to start from, which is not changed; layers, activations, loss and dtype are then its own,
                       and settings that contradict it are refused
@@ -116,7 +117,7 @@ def train(
     plan = _checkpoint_plan(checkpoint, checkpoint_every)
     functions = _functions(on_epoch, on_steps)
     watch, others = _watch(validation, metrics, early_stopping, callbacks)
-    threads = check_threads(threads)
+    most = check_threads(threads)
     load_backend(backend)
     if state is not None and network is None:
         raise invalid("state", "no network", "the network that it goes with")
@@ -138,7 +139,7 @@ def train(
             bar.start(run.result)
         for callback in (*bars, watch.stopping, functions, *(each for each in others if each not in bars)):
             listeners.add(callback)
-        stack.enter_context(blas_threads(backend, threads))
+        stack.enter_context(blas_threads(backend, most))
         run.prepare(plan)
         for bar in bars if run.first_epoch > 1 else ():
             bar.say(f"the checkpoint has {run.first_epoch - 1} of {chosen.epochs} epochs")

@@ -39,6 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("make soak" if config.getoption("--soak") else "make test")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _plenty_of_cpus() -> Iterator[None]:
+    """As many threads as a test asks for, on any machine: they share its cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastfc.machine.threads.usable_cpus", lambda: 64)
+        yield
+
+
 @pytest.fixture
 def cases(request: pytest.FixtureRequest) -> Cases:
     """Counts the cases of a test that tries other than one; says how many it should try."""

@@ -13,7 +13,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from fastfc.errors import InvalidArgument
 from fastfc.estimators import workers
-from fastfc.estimators.workers import WORTHWHILE, in_worker, threads_for
+from fastfc.estimators.workers import in_worker, threads_for
+from fastfc.machine import threads
 from tests.estimators import ONE, both, ours, task
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what joblib and Dask say of pools, ports and loops is theirs
@@ -23,36 +24,36 @@ QUICK = {"hidden_layer_sizes": (4,), "max_iter": 5}
 @pytest.fixture(autouse=True)
 def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_threads", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-def threads_there(_: int = 0) -> tuple[bool, int, int, int]:
-    """Whether this is a worker, and the threads of an estimator that is not told, is told, or uses BLAS."""
-    own = threads_for(None, 10 * WORTHWHILE, "numba")
-    return in_worker(), own, threads_for(3, 10 * WORTHWHILE, "numba"), threads_for(None, 0, "numpy")
+def many(most: int) -> int:
+    return most
 
 
-def test_threads_outside_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert threads_there() == (False, 8, 3, 8)
-    assert threads_for(None, WORTHWHILE - 1, "numba") == 1
-    for text, expected in (("2", 2), ("4,2", 4), ("1", 1), ("99", 8), ("", 8), ("0", 8), ("many", 8), ("-3", 8)):
-        monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert threads_for(None, WORTHWHILE, "numba") == expected
-        assert threads_for(5, WORTHWHILE, "numba") == 5
+def threads_there(_: int = 0) -> tuple[bool, int, bool, int]:
+    """Whether this is a worker, and the threads of an estimator that is not told, whether it does as it is told, or uses BLAS."""
+    one = lambda most: 1  # noqa: E731
+    is_told = threads_for(3, "numba", many) == min(3, threads.usable_cpus())
+    return in_worker(), threads_for(None, "numba", many), is_told, threads_for(None, "numpy", one)
+
+
+def test_threads_outside_of_workers() -> None:
+    assert threads_there() == (False, 8, True, 8)
+    assert threads_for(None, "numba", lambda most: most // 2) == 4
     with pytest.raises(InvalidArgument, match="threads: given 5000, expected at most 1024"):
-        threads_for(5000, 0, "numba")
+        threads_for(5000, "numba", many)
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_one_thread_in_a_worker_of_joblib(backend: str) -> None:
     with parallel_config(backend):
         assert not in_worker()
-        assert Parallel(n_jobs=2)(delayed(threads_there)(k) for k in range(3)) == [(True, 1, 3, 1)] * 3
+        assert Parallel(n_jobs=2)(delayed(threads_there)(k) for k in range(3)) == [(True, 1, True, 1)] * 3
     assert not in_worker()
 
 
 def test_one_job_is_no_worker() -> None:
-    assert Parallel(n_jobs=1)(delayed(threads_there)(k) for k in range(2)) == [(False, 8, 3, 8)] * 2
+    assert Parallel(n_jobs=1)(delayed(threads_there)(k) for k in range(2)) == [(False, 8, True, 8)] * 2
 
 
 @pytest.mark.parametrize("backend", ONE)
@@ -75,10 +76,10 @@ class TestDask:
 
     def test_one_thread_in_a_worker_of_dask(self, client: Any) -> None:
         assert not in_worker()
-        assert client.submit(_threads_of_eight, 1).result() == (True, 1, 3, 1)
+        assert client.submit(_threads_of_eight, 1).result() == (True, 1, True, 1)
         with parallel_config("dask"):
             assert not in_worker()
-            assert Parallel()(delayed(_threads_of_eight)(k) for k in range(3)) == [(True, 1, 3, 1)] * 3
+            assert Parallel()(delayed(_threads_of_eight)(k) for k in range(3)) == [(True, 1, True, 1)] * 3
 
     @pytest.mark.parametrize("backend", ONE)
     def test_a_search_on_dask_finds_what_scikit_learn_finds(self, client: Any, backend: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -118,10 +117,8 @@ def ending(**training: Any) -> tuple[Any, ...]:
 def test_nothing_but_the_settings_matters(cases: Cases, training: dict[str, Any]) -> None:
     """Neither threads, though there is far too little work for three, nor how often the caller looks changes a bit."""
     cases(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("fastfc.training.run"), "WORTHWHILE", 0)
-        whole = ending(threads=1, **training)
-        cut = ending(threads=3, steps_per_call=2, on_steps=lambda *_: None, **training)
+    whole = ending(threads=1, **training)
+    cut = ending(threads=3, steps_per_call=2, on_steps=lambda *_: None, **training)
     assert cut == ((3, *whole[1:]) if len(whole) > 1 else whole)
 
 

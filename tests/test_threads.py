@@ -18,6 +18,7 @@ from fastfc import Network
 from fastfc.kernels.fused.predict import BLOCK
 from fastfc.kernels.fused.predictor import choose_sort_features
 from fastfc.machine.threads import available_threads
+from fastfc.training.pace import Pace
 from tests.promises import HANGS, Cases
 from tests.small import BACKENDS, BUSY, SMALL, blas_now, blobs, digest, images, python
 
@@ -52,26 +53,72 @@ def test_more_threads_than_work() -> None:
     assert results[1].threads == 13 and digest(results[0].model) == digest(results[1].model)
 
 
+@pytest.mark.promise(14)
+def test_sixty_four_threads_end_with_the_bits_of_one(cases: Cases) -> None:
+    """On fewer cores: who waits sleeps. So do threads of which some are stopped again and again by others that spin."""
+    for _ in range(cases(1, 20)):
+        results = [fastfc.train(LARGE, threads=threads, **BUSY) for threads in (1, 64)]
+        assert results[1].threads == 64 and digest(results[0].model) == digest(results[1].model)
+        assert [record.threads for record in results[1].history] == [64] * len(results[1].history)
+
+
+@pytest.mark.promise(14)
+def test_the_number_of_threads_may_change_from_call_to_call(monkeypatch: pytest.MonkeyPatch, cases: Cases) -> None:
+    """Every call with another number, as if each trial were won: bits are those of one thread."""
+    cases(1)
+    expected = digest(fastfc.train(LARGE, threads=1, **BUSY).model)
+    seen: list[int] = []
+
+    def note(pace: Pace, steps: int, seconds: float) -> None:
+        pace.steps[pace.threads] += steps
+        seen.append(pace.threads)
+        pace.threads = 1 + len(seen) % 4
+
+    monkeypatch.setattr("fastfc.training.run.threads_to_train", lambda most, layers, batch_size, steps: 2)
+    monkeypatch.setattr("fastfc.training.run.check_threads", lambda given: 4)
+    monkeypatch.setattr(Pace, "note", note)
+    result = fastfc.train(LARGE, steps_per_call=3, **{**BUSY, "threads": None})
+    assert digest(result.model) == expected and set(seen) == {1, 2, 3, 4}
+    assert result.threads == result.history[-1].threads
+
+
+@pytest.mark.promise(14)
+@pytest.mark.parametrize(("step", "expected"), [({1: 1.0, 2: 0.5, 3: 0.7}, 2), ({1: 1.0, 2: 1.6, 3: 2.0}, 1), ({1: 9, 2: 5, 3: 3}, 3)])
+def test_the_fastest_number_is_found_and_trials_cost_little(
+    step: dict[int, float], expected: int, cases: Cases
+) -> None:
+    """A clock of its own: a step takes `step` seconds by threads, in thousandths."""
+    cases(1)
+    pace = Pace(2, 3)
+    spent = fewest = 0.0
+    for _ in range(400):
+        a_step = step[pace.threads] / 1000
+        steps = max(1, int((pace.seconds or 0.1) / a_step))
+        spent, fewest = spent + steps * a_step, fewest + steps * step[expected] / 1000
+        pace.note(steps, steps * a_step)
+    assert pace.present == expected
+    if expected == 2:
+        assert spent < 1.03 * fewest
+
+
 @same_bits
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_predictions_do_not_depend_on_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_do_not_depend_on_threads(threads: int) -> None:
     model = Network([20, 50, 3], dtype="float64")
     X, _ = blobs(5000)
     expected = np.concatenate([model.outputs(X[i : i + 64]) for i in range(0, 5000, 64)])
-    monkeypatch.setattr("fastfc.network.available_threads", lambda: threads)
+    model.threads = threads
     assert np.array_equal(model.outputs(X), expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_samples_that_are_brought_together_go_back_to_their_places(
-    threads: int, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_samples_that_are_brought_together_go_back_to_their_places(threads: int, dtype: str) -> None:
     model, rng = Network([40, 9, 3]), np.random.default_rng(0)
     X = (rng.integers(1, 256, (BLOCK + 300, 40)) * (rng.random((BLOCK + 300, 40)) < 0.3)).astype(dtype)
     assert len(choose_sort_features(X[:64])) > 5
     expected = np.concatenate([model.outputs(X[i : i + 50]) for i in range(0, len(X), 50)])  # too few for that
-    monkeypatch.setattr("fastfc.network.available_threads", lambda: threads)
+    model.threads = threads
     assert np.array_equal(model.outputs(X), expected)
 
 

@@ -11,6 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from fastfc.kernels.fused.compiler.entry import Entry
+from fastfc.kernels.fused.crew import new_meeting
+from fastfc.kernels.fused.records import OPENED, Team
+from fastfc.kernels.fused.trainer import SPINS
 from fastfc.network import Network
 from tests.trainers import Training
 
@@ -43,6 +47,25 @@ def raised_by(function: Callable[[], object]) -> BaseException:
     thread.join(HANG)
     assert not thread.is_alive(), "the call hangs"
     return found[0]
+
+
+@pytest.mark.parametrize("spins", [0, SPINS])
+def test_who_waits_for_a_thread_that_is_late_uses_no_core(spins: int) -> None:
+    """One of the threads comes to the first barrier 0.3 s after the others, which spin for a moment at most, then sleep."""
+    meeting = new_meeting()
+    calls = [Entry("team.meet").bind(Team(thread, THREADS, spins, meeting), 3) for thread in range(THREADS)]
+    others = [threading.Thread(target=call, daemon=True) for call in calls[1:]]
+    spent = time.process_time()
+    for other in others:
+        other.start()
+    time.sleep(0.3)
+    calls[0]()
+    for other in others:
+        other.join(HANG)
+        assert not other.is_alive(), "a thread hangs at the barrier"
+    spent = time.process_time() - spent
+    assert meeting[OPENED] == 3
+    assert spent < 0.3, f"CPU time: given {spent:.3f} s, expected far less than the 0.6 s of two threads that spin"
 
 
 @pytest.mark.parametrize("refused", range(THREADS - 1))

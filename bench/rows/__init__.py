@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from string import ascii_lowercase
 
-from bench.rows import estimators, kernels, training
+from bench.rows import estimators, kernels, scale, training
 from bench.workloads import Row
 
-ROWS = kernels.ROWS + training.ROWS + estimators.ROWS
+ROWS = kernels.ROWS + training.ROWS + estimators.ROWS + scale.ROWS
 
 
 def select(numbers: str | None) -> tuple[Row, ...]:

@@ -165,16 +165,18 @@ def info(options: argparse.Namespace) -> None:
     from fastfc.kernels.fused.compiler.folder import cache_folder, why_not_kept
     from fastfc.kernels.fused.compiler.known import REQUIREMENT, is_known
     from fastfc.machine import info as machine
-    from fastfc.machine.threads import available_threads
+    from fastfc.machine.cores import limits, usable_cpus
 
     rows = machine.versions()
     if not is_known(rows["numba"]):
         rows["numba"] += f": not the one that is known, so that kernels compile anew in each process ({REQUIREMENT})"
-    rows["CPU"] = f"{machine.cpu_name()}, {available_threads()} logical cores to use"
+    rows["CPU"] = f"{machine.cpu_name()}, {usable_cpus()} logical cores to use"
     rows["SIMD"] = " ".join(machine.simd()) or "none known"
     rows["kernels"] = machine.compiled_for()
     rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
-    rows["threads"] = f"{available_threads()} unless --threads says otherwise"
+    ruling, *others = sorted(limits().items(), key=lambda limit: limit[1])
+    more = "".join(f"; {name}: {number}" for name, number in others)
+    rows["threads"] = f"{ruling[1]} at most ({ruling[0]}{more}) unless --threads says otherwise"
     rows["data"] = default_data()
     rows["cache"] = f"none: {why_not_kept()}" if why_not_kept() else str(cache_folder())
     for name, text in rows.items():

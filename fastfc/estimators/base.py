@@ -27,9 +27,10 @@ from fastfc.estimators.heldout import HeldOut
 from fastfc.estimators.options import activation_of, check_combination, dropout_of, hidden_sizes
 from fastfc.estimators.prediction import FLOATS, UINT8, Form, Parameters, activations_of, kernel_inputs, wider
 from fastfc.estimators.solvers import Solver
-from fastfc.estimators.workers import WORTHWHILE, threads_for
+from fastfc.estimators.workers import threads_for
 from fastfc.kernels.plan import ACTIVATIONS
 from fastfc.machine.blas import blas_threads
+from fastfc.machine.threads import threads_to_predict, threads_to_train
 from fastfc.network import Network
 from fastfc.settings import OPTIMIZERS, SCHEDULES
 from fastfc.training.schedules import learning_rates
@@ -252,7 +253,8 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
         dropout = dropout_of(self.dropout, self.n_layers_ - 2)
         seed = self._random_state.randint(2**31 - 1) if dropout else 0
         terms = Regularization(float(self.alpha), dropout, getattr(self, "label_smoothing", 0.0), seed)
-        threads = threads_for(self.threads, batch_size * self._parameters.size, self.backend)
+        layers, steps = self._parameters.layers, math.ceil(n / batch_size)  # of an epoch, which is a call
+        threads = threads_for(self.threads, self.backend, lambda most: threads_to_train(most, layers, batch_size, steps))
         with blas_threads(self.backend, threads) if self.backend == "numpy" else nullcontext():
             fitting = Fitting(samples, self._parameters, self._form(), terms, solver, batch_size, threads, whole)
             try:
@@ -282,7 +284,10 @@ class BasePerceptron(CallbackSupportMixin, BaseEstimator):
         return Form(activation_of(self.activation), self.out_activation_, self.backend)
 
     def _threads_to_predict(self, n: int) -> int:
-        return 1 if n <= SMALL else threads_for(self.threads, WORTHWHILE, self.backend)
+        if n <= SMALL:
+            return 1
+        layers = self._parameters.layers
+        return threads_for(self.threads, self.backend, lambda most: threads_to_predict(most, layers, n))
 
     def _outputs(self, X: Any) -> np.ndarray:
         """(n, outputs) what the network gives for X (n, features), dense or sparse."""

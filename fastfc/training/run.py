@@ -14,6 +14,7 @@ from fastfc.backend import compile_seconds, load_backend
 from fastfc.data import Dataset
 from fastfc.errors import DivergenceError, invalid
 from fastfc.kernels.plan import Epoch
+from fastfc.machine.threads import check_threads, threads_to_train
 from fastfc.network import Network
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.settings import Settings
@@ -22,6 +23,7 @@ from fastfc.training.callbacks import Listeners
 from fastfc.training.evaluation import Watch, evaluate
 from fastfc.training.input_kernel import choose_input_kernel
 from fastfc.training.limits import Limits
+from fastfc.training.pace import Pace
 from fastfc.training.problem import Problem
 from fastfc.training.resume import CheckpointPlan, Checkpoints, Snapshot, digest
 from fastfc.training.sampling import Sampling, dropout_key
@@ -29,7 +31,6 @@ from fastfc.training.schedules import Plateau, learning_rates
 from fastfc.validation import check_state, parts_of
 
 SLICE_SECONDS = 0.1  # compiled code returns so often: to look at the clock, for Ctrl-C, and for NaN
-WORTHWHILE = 300_000  # multiplications in a step from which a second thread pays for its waiting
 
 OnEpoch = Callable[[EpochRecord], object]
 OnSteps = Callable[[int, int, int, list[float]], object]
@@ -50,7 +51,7 @@ class Run:
         settings: Settings,
         data: Dataset,
         backend: str,
-        threads: int,
+        threads: int | None,
         seed: int,
         network: Network | None = None,
         state: dict[str, Any] | None = None,
@@ -72,8 +73,8 @@ class Run:
         of_validation = "validation_loss" if problem.validation else "loss"
         self.plateau = Plateau(of_validation, settings.plateau_factor, settings.plateau_patience)
         self.losses = np.zeros(problem.n, dtype)
-        work = self.batch_size * sum(w.size for w in self.model.weights)
-        self.threads = threads if work >= WORTHWHILE or backend == "numpy" else 1
+        self.threads, most = self._threads(threads, backend)
+        self.pace = Pace(self.threads, most)
         kernel, reason = (
             choose_input_kernel(problem.X, settings.input_kernel, problem.background)
             if backend == "numba"
@@ -86,6 +87,15 @@ class Run:
         self.first_epoch, self.count = 1, 1
         self.hint = "smaller inputs" if settings.optimizer == "lbfgs" else "a smaller lr"
         self.kept: list[np.ndarray] = []  # parameters of the best epoch that the checkpoint has
+
+    def _threads(self, given: int | None, backend: str) -> tuple[int, int]:
+        """How many threads compute at first, and at most: as many as are given, or as pay for themselves. BLAS looks to that."""
+        most = check_threads(given)
+        if given is not None or backend == "numpy":
+            return most, most
+        steps = 1 if self.settings.optimizer == "lbfgs" else self._steps(1)
+        first = threads_to_train(most, self.model.layers, self.batch_size, steps)
+        return first, most if first > 1 else 1
 
     def _go_on_with(self, state: dict[str, Any]) -> None:
         """Take up the state of another training; one that kept no average begins it with the network's parameters."""
@@ -115,7 +125,8 @@ class Run:
         trainer_class, _ = load_backend(self.result.backend)
         start, spent = time.perf_counter(), compile_seconds()
         kernel = self.result.input_kernel
-        self.trainer = trainer_class(self.plan, problem.X, problem.targets, self.state, self.threads, kernel)
+        self.trainer = trainer_class(self.plan, problem.X, problem.targets, self.state, self.pace.rungs[-1], kernel)
+        self.trainer.threads = min(self.trainer.threads, self.threads)
         rules, shifts = self.optimizer.rules(self.rates[:1], self.first_step), self.sampling.shifts(problem.rows[:1], 1)
         self.trainer.run(Epoch(problem.rows, shifts, rules, self.plan.scales(0), self.losses), 0, 0)
         self.result.train_seconds = time.perf_counter() - start - (compile_seconds() - spent)
@@ -233,19 +244,23 @@ class Run:
         start, listeners, limits = time.perf_counter(), self.listeners, self.limits
         order = self.sampling.order(epoch)
         drawn = self._drawn(epoch, order, self.sampling.shifts(order, epoch))
-        n, steps, done = len(order), self._steps(epoch), 0
+        n, steps, done, pace = len(order), self._steps(epoch), 0, self.pace
         while done == 0 or (done < steps and not limits.is_over()):
             stop = min(done + (listeners.steps_per_call or self.count), steps)
+            if pace.threads != self.trainer.threads and len(pace.rungs) > 1:
+                self.trainer.threads = pace.threads
+                self.trainer.run(drawn, done, done)  # binds its calls
             began = time.perf_counter()
             with np.errstate(all="ignore"):  # what is not finite is found in the losses
                 self.trainer.run(drawn, done, stop)
             took = time.perf_counter() - began
+            pace.note(stop - done, took)
             self.steps_done += stop - done
             self._check_divergence(epoch, done, stop)
             if listeners.functions["on_steps"]:
                 losses = self._step_losses(done, stop)
                 listeners.call("on_steps", limits.interrupts, epoch, min(stop * self.batch_size, n), n, losses)
-            left = min(SLICE_SECONDS, max(limits.seconds_left(), 0.01))
+            left = min(pace.seconds or SLICE_SECONDS, max(limits.seconds_left(), 0.01))
             self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
             done = stop
         self.sampling.remember(order, self.losses)
@@ -340,7 +355,9 @@ class Run:
 
     def _record(self, epoch: int, seconds: float) -> EpochRecord:
         loss = self._mean_loss(0, len(self.losses))
-        record = EpochRecord(epoch, loss, self.penalty, None, None, self._last_rate(epoch), seconds)
+        threads = self.threads if self.settings.optimizer == "lbfgs" else self.pace.end_epoch()
+        self.result.threads = threads
+        record = EpochRecord(epoch, loss, self.penalty, None, None, self._last_rate(epoch), seconds, threads=threads)
         for part, held in (("validation", self.problem.validation), ("test", self.problem.test)):
             if held is None:
                 continue

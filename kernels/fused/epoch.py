@@ -10,7 +10,7 @@ A step has two phases with a barrier after each, and needs no sum across threads
 So the rows of the largest matrix stay in one core's cache from step to step. The first layer's sums have two parts, one
 for each half of the features, whatever the number of threads is: the result does not depend on it.
 
-A batch larger than CHUNK passes in parts, whose gradients are added up.
+A batch larger than PART passes in parts, whose gradients are added up.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from fastfc.kernels.optimizers import Rule  # noqa: F401  found here by its name
 
 HALVES = 2  # of the features, each of which has its own sums in the first layer
 UNIT = 8  # samples or features that threads do not divide: the rows of a tile
+PART = 256  # samples of a batch that are trained on at a time: their activations and deltas stay in the caches
 PANEL = 64  # features whose non-zeros are listed at a time
 CHUNK = 64  # samples that are predicted at a time: their activations stay in the caches
 WORK_PLACE, SCALE_PLACE = np.arange(2)  # of predict.one

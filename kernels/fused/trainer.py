@@ -16,6 +16,7 @@ from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
     HALVES,
     PADDED,
+    PART,
     UNIT,
     Arrangement,
     Csr,
@@ -35,7 +36,6 @@ from fastfc.kernels.plan import Epoch, Plan
 from fastfc.machine.cores import usable_cpus
 
 Arrays = list[np.ndarray]
-CHUNK = 256  # samples in a part of a batch: its activations and deltas stay in the caches
 FULLEST = 0.1  # share of non-zeros up to which CSR rows are faster as they are, measured on images, where neighbours share most
 ENTRIES = 1 << 16  # most numbers of CSR rows that are sorted by feature at a time: they stay in the caches
 COUNTED = 512  # samples from which the cost of a feature is told
@@ -60,7 +60,7 @@ class Trainer:
     def __init__(
         self, plan: Plan, X: Any, targets: np.ndarray, state: dict[str, Arrays], threads: int, input_kernel: str
     ) -> None:
-        is_sparse, chunk, drops_input = input_kernel == "sparse", min(CHUNK, plan.batch_size), any(plan.dropout[:1])
+        is_sparse, chunk, drops_input = input_kernel == "sparse", min(PART, plan.batch_size), any(plan.dropout[:1])
         X = X if isinstance(X, np.ndarray) else canonical(X)
         has_rows = is_sparse and not drops_input and takes_rows(X)
         scale, background, outside = (plan.scale if X.dtype == np.uint8 else 1), 0.0, plan.background
@@ -177,6 +177,8 @@ class Trainer:
         if calls:
             for call in calls:
                 call.change_last(varying)
+        elif any(name == kernel.name for name, _ in self.calls):  # by other threads
+            calls = self._bind(kernel, varying)
         else:
             calls = together(lambda: self._bind(kernel, varying), self._predict_nothing)
         self.calls[kernel.name, self.threads] = calls, epoch

@@ -35,6 +35,7 @@ class Trainer:
     def __init__(
         self, plan: Plan, X: Any, targets: np.ndarray, state: dict[str, Arrays], threads: int, input_kernel: str
     ) -> None:
+        self.threads = threads
         self.plan, self.X, self.targets = plan, X, targets
         self.weights = [w.astype(plan.dtype) for w in state["weights"]]
         self.biases = [b[None].astype(plan.dtype) for b in state["biases"]]
