@@ -26,7 +26,7 @@ def multiply(A, transposed, B, origin, bias, out):
     multiply_range(A, transposed, ZERO, B.shape[0], B, origin, bias, out)
 
 
-@inline
+@kernel
 def multiply_range(A, transposed, begin, end, B, origin, bias, out):
     """As multiply, with the terms from `begin` to `end` alone.
 

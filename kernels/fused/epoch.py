@@ -16,7 +16,9 @@ A batch larger than CHUNK passes in parts, whose gradients are added up.
 from __future__ import annotations
 
 from fastfc.kernels.fused import phases
+from fastfc.kernels.fused.clipping import sum_in_order
 from fastfc.kernels.fused.compiler.jit import inline, kernel
+from fastfc.kernels.fused.compiler.slots import call
 from fastfc.kernels.fused.records import HALVES, UNIT
 from fastfc.kernels.fused.team import barrier, share
 
@@ -30,12 +32,11 @@ def update(team, model, problem, varying, start, stop, first, passed):
     part = phases.Part(first, stop - start, s, is_first, is_last and moves and not clips)
     phases.by_features(team, model, problem, schedule, part)
     if is_first and team.thread == 0 and span.penalties.size > 0:
-        span.penalties[s] = phases.sum_in_order(squares[0], squares.shape[1] - model.layout.shape[0])
+        span.penalties[s] = sum_in_order(squares[0], squares.shape[1] - model.layout.shape[0])
     if clips and is_last and moves:
-        phases.square(team, model, problem, model.gradient, squares[1])
+        call(problem.parts.square, (team, model, problem, model.gradient, squares[1]))
         passed = barrier(team, passed)
-        phases.clip_gradient(team, model, problem, squares[1])
-        phases.apply_gradient(team, model, problem, schedule, s)
+        call(problem.parts.clip, (team, model, problem, schedule, s))
     return passed
 
 
@@ -53,7 +54,7 @@ def run(team, model, problem, varying):
             lo, hi = share(rows, UNIT, team.thread, team.threads)
             phases.by_samples(team, model, problem, span, start, lo, hi)
             if span.penalties.size > 0 and start % size == 0:
-                phases.square(team, model, problem, 0, problem.memory.squares[0])
+                call(problem.parts.square, (team, model, problem, 0, problem.memory.squares[0]))
         lo, hi = share(coming, UNIT, team.thread, team.threads)
         order, shifts = span.order[stop:next_stop], span.shifts[stop:next_stop]
         phases.fetch(team, model, problem, phases.Coming(order, shifts, span.key, coming_first, coming), lo, hi)

@@ -15,7 +15,7 @@ from fastfc.kernels.fused.compiler.jit import ZERO, inline, kernel
 from fastfc.kernels.fused.cpu import HAS_AVX2, VECTOR_BYTES, WORDS
 from fastfc.kernels.fused.llvm.packing import list_columns, pack_four, pack_words, transpose_words
 from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, gather_tile, gather_update_tile
-from fastfc.kernels.fused.llvm.views import flat, view_rows
+from fastfc.kernels.fused.llvm.views import bytes_of, flat, view_rows
 from fastfc.kernels.fused.optimizers import as_rule, stays
 from fastfc.kernels.fused.records import PANEL
 from fastfc.kernels.plan import GROUP
@@ -122,7 +122,7 @@ def list_whole_panel(codes, j, scale, work):
         for i in range(0, batch, WORDS):
             count = pack_words(words, g, i, work.index, work.packed_words, count)
         starts[g + 1] = count
-    values, codes_of = flat(work.listed), work.packed_words.view(np.uint8)
+    values, codes_of = flat(work.listed), bytes_of(work.packed_words)
     for k in range(GROUP * count):
         values[k] = scale[0] * codes_of[k]
 

@@ -12,6 +12,7 @@ from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
 from fastfc.kernels.fused.compiler.making import together
+from fastfc.kernels.fused.compiler.signature import pack
 from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of, encode, is_mapped
 from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
@@ -175,7 +176,7 @@ class Trainer:
 
     def _bound(self, kernel: Entry, epoch: Epoch) -> list[Call]:
         """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
-        if len(epoch.shifts) and not self.problem.parts.load:
+        if (len(epoch.shifts) and not self.problem.parts.load) or (len(epoch.penalties) and not self.problem.parts.square):
             self.calls.clear()
         calls, bound_to = self.calls.get(kernel.name, ([], None))
         if epoch is bound_to:
@@ -196,9 +197,14 @@ class Trainer:
         found = self.find_parts()
         if len(varying.span.shifts):
             found = found._replace(load=parts.load_shifted(self.plan.dtype, self.code_dtype))
+        teams = [Team(thread, self.threads, self.counter) for thread in range(self.threads)]
+        records = ",".join(pack(record, []) for record in (teams[0], self.model, self.problem))
+        if self.plan.clip_norm is not None:
+            found = found._replace(clip=parts.clip(records, self.plan.dtype))
+        if self.plan.clip_norm is not None or len(varying.span.penalties):
+            found = found._replace(square=parts.square(records))
         self.problem = self.problem._replace(parts=found)
         more = (self.code_dtype,) if kernel is ONLINE else ()
-        teams = [Team(thread, self.threads, self.counter) for thread in range(self.threads)]
         return [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
 
     def _predict_nothing(self) -> None:

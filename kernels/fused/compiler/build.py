@@ -57,6 +57,7 @@ def object_code(helper, symbol, key) -> bytes:
     """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`; as
     `objects` keeps it."""
     arguments, context = types_of(key), cpu_target.target_context
+    context.refresh()
     helper.compile(types.void(*arguments))
     compiled = helper.overloads[arguments]
     library = ObjectLibrary(_generator("fastfc"), symbol)

@@ -7,6 +7,7 @@ that there are no references to count. Their code is neither optimised nor verif
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +31,13 @@ class HelperLibrary(JITCodeLibrary):
     def __init__(self, codegen, name):
         CodeLibrary.__init__(self, codegen, name)
         self.texts, self.libraries = [], {}
+        self.is_apart = False
         self._shared_module = None
 
     def add_ir_module(self, ir_module):
+        for function in ir_module.functions:
+            if self.is_apart and function.blocks and not function.linkage:
+                function.attributes.add("noinline")
         self.texts.append(cgutils.normalize_ir_text(str(ir_module)))
 
     def add_linking_library(self, library):
@@ -91,6 +96,7 @@ class Passes:
         PreLowerStripPhis().run_pass(state)
         state.targetctx = state.targetctx.subtarget(enable_nrt=False)
         state.library = HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.is_apart = hasattr(state.func_id.func, "is_apart")
         state.flags.no_compile = True
         NativeLowering().run_pass(state)
         function, env = state.cr.fndesc, state.cr.env
@@ -100,10 +106,18 @@ class Passes:
         NoPythonBackend().run_pass(state)
 
 
+@functools.cache
+def _quiet(context):
+    """The same target context, which does not look for new registrations before each function: `build` does before each kernel."""
+    quiet = context.subtarget()
+    quiet.refresh = lambda: None
+    return quiet
+
+
 class HelperCompiler(compiler.CompilerBase):
-    def __init__(self, *what):
-        super().__init__(*what)
-        self.what = what
+    def __init__(self, typing, target, *what):
+        super().__init__(typing, _quiet(target), *what)
+        self.what = typing, target, *what
 
     def define_pipelines(self):
         return [Passes()]

@@ -9,6 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfc.kernels.fused.compiler.jit import inline
+from fastfc.kernels.fused.compiler.slots import array_of
 
 
 def _unowned(context, builder, array_type, data, shape, strides=None):
@@ -18,16 +19,7 @@ def _unowned(context, builder, array_type, data, shape, strides=None):
         strides = [size]
         for extent in reversed(shape[1:]):
             strides.insert(0, builder.mul(strides[0], extent))
-    result = context.make_array(array_type)(context, builder)
-    context.populate_array(
-        result,
-        data=data,
-        shape=cgutils.pack_array(builder, shape),
-        strides=cgutils.pack_array(builder, strides),
-        itemsize=size,
-        meminfo=None,
-    )
-    return result._getvalue()
+    return array_of(context, builder, array_type, data, shape, strides)
 
 
 @intrinsic
@@ -97,6 +89,20 @@ def view_states(typingctx, matrix, distance, states):
         return _unowned(context, builder, array_type, data, [states, rows, columns], strides)
 
     return array_type(matrix, types.intp, types.intp), codegen
+
+
+@intrinsic
+def bytes_of(typingctx, numbers):
+    """The bytes of a C-contiguous array of numbers in a row, one after the other."""
+    array_type = types.Array(types.uint8, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        (count,) = cgutils.unpack_tuple(builder, array.shape)
+        data = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+        return _unowned(context, builder, array_type, data, [builder.mul(count, array.itemsize)])
+
+    return array_type(numbers), codegen
 
 
 @intrinsic
