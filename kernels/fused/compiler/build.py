@@ -58,7 +58,7 @@ def object_code(helper, symbol, key) -> bytes:
     `objects` keeps it."""
     arguments, context = types_of(key), cpu_target.target_context
     context.refresh()
-    helper.compile(types.void(*arguments))
+    helper.compile(arguments)
     compiled = helper.overloads[arguments]
     library = ObjectLibrary(_generator("fastfc"), symbol)
     module = library.create_ir_module(symbol)

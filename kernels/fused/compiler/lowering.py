@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -17,6 +17,7 @@ from numba.core import cgutils, compiler
 from numba.core.analysis import dead_branch_prune, rewrite_semantic_constants
 from numba.core.codegen import CodeLibrary, JITCodeLibrary
 from numba.core.postproc import PostProcessor
+from numba.core.targetconfig import ConfigStack
 from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
 from numba.core.untyped_passes import FixupArgs, GenericRewrites, ReconstructSSA, TranslateByteCode
 
@@ -76,6 +77,19 @@ def _reached(libraries) -> Iterator[Any]:
                 waiting.extend(library.libraries)
 
 
+class _Fixed(compiler.Flags):
+    """Flags that do not change. Numba has them in the keys of its caches, and would compare all of them at each look."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return self is other
+
+
+_fixed: dict[str, _Fixed] = {}  # by what they say
+
+
 class Passes:
     """In the place of Numba's PassManager, which also analyses, times and reports each pass."""
 
@@ -85,6 +99,13 @@ class Passes:
         self.exec_times = {}
 
     def run(self, state):
+        said = state.flags.summary()
+        if said not in _fixed:
+            _fixed[said] = _Fixed(state.flags)
+        with ConfigStack().enter(_fixed[said]):
+            self._run(state)
+
+    def _run(self, state):
         TranslateByteCode().run_pass(state)
         FixupArgs().run_pass(state)
         PostProcessor(state.func_ir).run()
@@ -131,3 +152,14 @@ class HelperCompiler(compiler.CompilerBase):
             reason = f"{type(error).__name__}: {error}"
             warn_once("lowering", f"helpers of kernels are compiled for long, each on its own, after {reason}")
             return result
+
+
+def straight(dispatcher) -> Callable[[Any], Any]:
+    """`dispatcher.compile` without its events, to which each helper that waits for another listens."""
+
+    def compile_helper(arguments: Any) -> Any:
+        if arguments not in dispatcher.overloads:
+            dispatcher.add_overload(dispatcher._compiler.compile(arguments, None))
+        return dispatcher.overloads[arguments].entry_point
+
+    return compile_helper
