@@ -19,6 +19,7 @@ from fastfc.kernels.fused import phases
 from fastfc.kernels.fused.clipping import sum_in_order
 from fastfc.kernels.fused.compiler.jit import inline, kernel
 from fastfc.kernels.fused.compiler.slots import call
+from fastfc.kernels.fused.llvm.integers import smaller
 from fastfc.kernels.fused.records import HALVES, UNIT
 from fastfc.kernels.fused.team import barrier, share
 
@@ -28,7 +29,7 @@ def update(team, model, problem, varying, start, stop, first, passed):
     """The features' phase of the part from `start` to `stop` of the epoch, in rows of x from `first` on; gives `passed`."""
     span, schedule, squares, size = varying.span, varying.schedule, problem.memory.squares, problem.options.batch_size
     s, clips, moves = start // size, problem.numbers.clip_norm > 0, span.is_held == 0
-    is_first, is_last = start == s * size, stop == min((s + 1) * size, span.order.size)
+    is_first, is_last = start == s * size, stop == smaller((s + 1) * size, span.order.size)
     part = phases.Part(first, stop - start, s, is_first, is_last and moves and not clips)
     phases.by_features(team, model, problem, schedule, part)
     if is_first and team.thread == 0 and span.penalties.size > 0:
@@ -44,10 +45,10 @@ def update(team, model, problem, varying, start, stop, first, passed):
 def run(team, model, problem, varying):
     """Steps span.start to span.stop of an epoch, this thread's share of them."""
     span, chunk, size = varying.span, problem.options.chunk, problem.options.batch_size
-    passed, first, end = 0, 0, min(span.stop * size, span.order.size)
+    passed, first, end = 0, 0, smaller(span.stop * size, span.order.size)
     start = stop = span.start * size  # the part in work; none yet, but the next is fetched
     while start < end:
-        next_stop = min(stop + chunk, (stop // size + 1) * size, end)
+        next_stop = smaller(smaller(stop + chunk, (stop // size + 1) * size), end)
         rows, coming_first, coming = stop - start, chunk - first, next_stop - stop
 
         if rows > 0:

@@ -9,6 +9,7 @@ from fastfc.kernels.fused.background import add_rows
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, apart, inline
 from fastfc.kernels.fused.compiler.slots import call
 from fastfc.kernels.fused.cpu import VECTOR_BYTES
+from fastfc.kernels.fused.llvm.integers import larger, smaller
 from fastfc.kernels.fused.llvm.views import fill, flat, view, view_rows
 from fastfc.kernels.fused.model import (
     activate,
@@ -176,8 +177,8 @@ def multiply_input(team, model, problem, first, rows):
     """A thread's share of the first layer's sums of `rows` samples from `first` on: some rows of either half, or of both."""
     units = (rows + UNIT - 1) // UNIT
     for half in range(HALVES):
-        lo = min(rows, UNIT * max(0, HALVES * units * team.thread // team.threads - half * units))
-        hi = min(rows, UNIT * max(0, HALVES * units * (team.thread + 1) // team.threads - half * units))
+        lo = smaller(rows, UNIT * larger(0, HALVES * units * team.thread // team.threads - half * units))
+        hi = smaller(rows, UNIT * larger(0, HALVES * units * (team.thread + 1) // team.threads - half * units))
         if lo < hi and problem.shares.halves[half] < problem.shares.halves[half + 1]:
             out = sums_of(model, problem, half, lo, hi)
             multiply_half(team, model, problem, half, first + lo, first + hi, out)
@@ -279,7 +280,7 @@ def step_rows(team, model, problem, part, rows, moved):
             own = codes[:, rows.lo * itemsize : rows.hi * itemsize]
             call(kernel, (own, scale, delta, init, weights, state, rule, work))
         return
-    before = outputs_of(model, max(rows.layer - 1, 0), ZERO, part.rows)
+    before = outputs_of(model, larger(rows.layer - 1, 0), ZERO, part.rows)
     if rows.layer == 0:
         before = inputs_of(model, problem, part.first, part.first + part.rows)
     call(parts.add if adds else parts.update, (before[:, rows.lo : rows.hi], delta, init, weights, state, rule))

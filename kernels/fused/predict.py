@@ -8,6 +8,7 @@ from fastfc.kernels.fused import batch, csr, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.compiler.slots import call
 from fastfc.kernels.fused.dense import BIAS, STRAIGHT
+from fastfc.kernels.fused.llvm.integers import smaller
 from fastfc.kernels.fused.llvm.views import as_dtype, flat, view, view_rows
 from fastfc.kernels.fused.model import activate, all_weights, bias_of, forward_hidden, outputs_of, sparse_work
 from fastfc.kernels.fused.records import CHUNK, FAN_IN, FAN_OUT, MULTIPLY, PRODUCT, SCALE_PLACE, WORK_PLACE
@@ -46,9 +47,9 @@ def run(thread, threads, model, task, out):
     work = sparse_work(model.arena, task.work_places[thread], features, thread, task.work)
     begin, end = share(order.size, CHUNK, thread, threads)
     for block in range(begin, end, BLOCK):
-        bring_together(X, task.sort_features, block, min(end, block + BLOCK), task.starts[thread], task.keys, order)
+        bring_together(X, task.sort_features, block, smaller(end, block + BLOCK), task.starts[thread], task.keys, order)
     for part in range(begin, end, CHUNK):
-        lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
+        lo, hi = thread * CHUNK, thread * CHUNK + smaller(CHUNK, end - part)
         codes, first = view_rows(task.codes, lo, hi), outputs_of(model, ZERO, lo, hi)
         batch.gather(task.X, order[part : part + hi - lo], codes)
         weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
@@ -75,7 +76,7 @@ def run_rows(thread, threads, model, task, out):
     weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
     begin, end = share(indptr.size - 1, CHUNK, thread, threads)
     for part in range(begin, end, CHUNK):
-        lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
+        lo, hi = thread * CHUNK, thread * CHUNK + smaller(CHUNK, end - part)
         first = outputs_of(model, ZERO, lo, hi)
         for i in range(hi - lo):
             start, stop = indptr[part + i], indptr[part + i + 1]

@@ -13,7 +13,7 @@ from numba.core.registry import cpu_target
 
 from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
-from fastfc.kernels.fused.compiler.lowering import link
+from fastfc.kernels.fused.compiler.lowering import link, refreshed
 from fastfc.kernels.fused.compiler.slots import TABLE, unpack
 from fastfc.kernels.fused.compiler.types_of import types_of
 
@@ -57,8 +57,8 @@ def object_code(helper, symbol, key) -> bytes:
     """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`; as
     `objects` keeps it."""
     arguments, context = types_of(key), cpu_target.target_context
-    context.refresh()
-    helper.compile(arguments)
+    with refreshed(context):
+        helper.compile(arguments)
     compiled = helper.overloads[arguments]
     library = ObjectLibrary(_generator("fastfc"), symbol)
     module = library.create_ir_module(symbol)

@@ -6,8 +6,8 @@ that there are no references to count. Their code is neither optimised nor verif
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,18 +127,21 @@ class Passes:
         NoPythonBackend().run_pass(state)
 
 
-@functools.cache
-def _quiet(context):
-    """The same target context, which does not look for new registrations before each function: `build` does before each kernel."""
-    quiet = context.subtarget()
-    quiet.refresh = lambda: None
-    return quiet
+@contextlib.contextmanager
+def refreshed(context) -> Iterator[None]:
+    """A target context imports what else Numba has now, and not again before each helper: then only what is new is looked at."""
+    context.refresh()
+    context.load_additional_registries = lambda: [context.install_registry(known) for known in tuple(context._registries)]
+    try:
+        yield
+    finally:
+        del context.load_additional_registries
 
 
 class HelperCompiler(compiler.CompilerBase):
-    def __init__(self, typing, target, *what):
-        super().__init__(typing, _quiet(target), *what)
-        self.what = typing, target, *what
+    def __init__(self, *what):
+        super().__init__(*what)
+        self.what = what
 
     def define_pipelines(self):
         return [Passes()]

@@ -85,7 +85,7 @@ def unpack(context, builder, kind, table, place):
 
 
 def _array(context, builder, kind, table, place):
-    element, size = context.get_data_type(kind.dtype), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    element, size = context.get_data_type(kind.dtype), kind.dtype.bitwidth // 8
     shape = [_load(builder, table, place + 1 + d, I64) for d in range(kind.ndim)]
     strides = [I64(size)]
     for extent in reversed(shape[1:]):
@@ -100,7 +100,7 @@ def array_of(context, builder, kind, data, shape, strides):
     model = context.data_model_manager[kind]
     fields = {
         "nitems": functools.reduce(builder.mul, shape),
-        "itemsize": I64(context.get_abi_sizeof(context.get_data_type(kind.dtype))),
+        "itemsize": I64(kind.dtype.bitwidth // 8),
         "data": data,
         "shape": cgutils.pack_array(builder, shape),
         "strides": cgutils.pack_array(builder, strides),

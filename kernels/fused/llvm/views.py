@@ -14,7 +14,7 @@ from fastfc.kernels.fused.compiler.slots import array_of
 
 def _unowned(context, builder, array_type, data, shape, strides=None):
     """An array at `data` without an owner, C-contiguous where no strides are given."""
-    size = ir.IntType(64)(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+    size = ir.IntType(64)(array_type.dtype.bitwidth // 8)
     if strides is None:
         strides = [size]
         for extent in reversed(shape[1:]):
@@ -114,7 +114,7 @@ def as_dtype(typingctx, stored, dtype):
     def codegen(context, builder, signature, args):
         array = context.make_array(signature.args[0])(context, builder, args[0])
         element = context.get_data_type(numbers)
-        size = ir.IntType(64)(context.get_abi_sizeof(element))
+        size = ir.IntType(64)(numbers.bitwidth // 8)
         *shape, columns = cgutils.unpack_tuple(builder, array.shape)
         *strides, _ = cgutils.unpack_tuple(builder, array.strides)
         data = builder.bitcast(array.data, element.as_pointer())
