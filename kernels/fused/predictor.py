@@ -11,7 +11,17 @@ from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
 from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of
-from fastfc.kernels.fused.records import ACTIVATE, CHUNK, MULTIPLY, PRODUCT, SCALE_PLACE, WORK_PLACE, RowTask, Stored, Task
+from fastfc.kernels.fused.records import (
+    ACTIVATE,
+    CHUNK,
+    MULTIPLY,
+    PRODUCT,
+    SCALE_PLACE,
+    WORK_PLACE,
+    RowTask,
+    Stored,
+    Task,
+)
 from fastfc.kernels.plan import Plan
 
 SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the faster one

@@ -2,6 +2,10 @@
 
 Of the passes of Numba those are run that kernels need: they have no closures, no `with`, no array expressions, and own no memory, so
 that there are no references to count. Their code is neither optimised nor verified before it is a part of the whole kernel.
+
+What is leaned on: CompilerBase, run with a pass manager of our own, and its state; nine passes by name; CodeLibrary and what a linking
+library is asked for; Flags and ConfigStack; the list of registries of a target context, and their loading; Dispatcher's compiler and
+overloads; _dynfunc. A helper with which one of them fails is compiled by Numba's own pipeline, and that is told.
 """
 
 from __future__ import annotations
