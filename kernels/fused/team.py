@@ -14,7 +14,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastfc.kernels.fused.compiler.jit import inline
-from fastfc.kernels.fused.llvm.integers import smaller
 
 SPINS = 20_000  # about 0.2 ms of waiting before the core is offered to others: more than a step's imbalance
 YIELD = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
@@ -59,4 +58,5 @@ def barrier(team, passed):
 def share(n, unit, thread, threads):
     """(start, stop) of a thread's share of n items, cut at multiples of `unit`."""
     units = (n + unit - 1) // unit
-    return smaller(n, units * thread // threads * unit), smaller(n, units * (thread + 1) // threads * unit)
+    start, stop = units * thread // threads * unit, units * (thread + 1) // threads * unit
+    return start if start < n else n, stop if stop < n else n
