@@ -59,6 +59,9 @@ class HelperLibrary(JITCodeLibrary):
             self._shared_module = super()._get_module_for_linking()
         return self._shared_module
 
+    def get_llvm_str(self):
+        return str(self._get_module_for_linking())
+
 
 def link(module, libraries) -> None:
     """Put the code of libraries, and of all that they call, into a module."""
