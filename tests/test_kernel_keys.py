@@ -38,7 +38,6 @@ def _slots(kind: Any) -> Iterator[str]:
 
 CALLS = """
 import sys
-from numba import types
 from fastfc import ahead
 from fastfc.kernels.fused.compiler import entry, slots
 from fastfc.kernels.fused.compiler.types_of import types_of
@@ -58,7 +57,7 @@ slots._plain = noted
 for name, key in ahead.everything():
     if name in DRIVEN and "f4:1C" in key:
         kernel = entry.kernel_of(name)
-        kernel.helper.compile(types.void(*types_of(key)))
+        kernel.helper.compile(types_of(key))
 print(*sorted(found), sep="\\n")
 """
 

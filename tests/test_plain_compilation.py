@@ -74,7 +74,7 @@ def test_a_helper_that_cannot_be_lowered_for_linking_is_lowered_plainly(tmp_path
 from fastfc.kernels.fused.compiler import lowering
 def refuse(*_):
     raise TypeError("another signature")
-lowering.HelperLibrary.enable_object_caching = refuse
+lowering.HelperLibrary.add_ir_module = refuse
 """
     code = PROGRAM.format(broken, PREDICTS)
     label, warning = python(code, FASTFC_CACHE_DIR=str(tmp_path), timeout=600).splitlines()

@@ -245,7 +245,7 @@ def test_no_address_is_made_of_an_integer() -> None:
     from fastfc.kernels.fused.compiler.types_of import types_of
 
     arguments = types_of("(f4:2A,f4:2C,f4:2C,f4:2C,f4:3A,Rule(f4:1C,=Momentum))")
-    dense.update.helper.compile(numba.types.void(*arguments))
+    dense.update.helper.compile(arguments)
     code = dense.update.helper.overloads[arguments].library.get_llvm_str()
     (tile,) = re.findall(r"^define [^\n]*@fastfc_tile_float_Momentum.*?^}", code, re.MULTILINE | re.DOTALL)
     assert "getelementptr" in tile and "inttoptr" not in tile and "ptrtoint" not in tile

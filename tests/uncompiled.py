@@ -134,6 +134,10 @@ def flat(matrix: np.ndarray) -> np.ndarray:
     return matrix.reshape(-1)
 
 
+def bytes_of(numbers: np.ndarray) -> np.ndarray:
+    return numbers.view(np.uint8)
+
+
 def view_rows(matrix: np.ndarray, start: int, stop: int) -> np.ndarray:
     return matrix[start:stop]
 
@@ -234,6 +238,14 @@ def step_and_below(weights, count, x, delta, length, out):  # type: ignore[no-un
 def drop_vectors(row: np.ndarray, low: int, high: int, threshold: int, kept: float) -> int:
     """None in vectors: all are left to the loop behind it."""
     return 0
+
+
+def smaller(a: int, b: int) -> int:
+    return min(a, b)
+
+
+def larger(a: int, b: int) -> int:
+    return max(a, b)
 
 
 def positive(x: np.floating) -> np.floating:

@@ -6,13 +6,17 @@ all features, 1^T delta, beside that of s.
 
 from __future__ import annotations
 
-from fastfc.kernels.fused.compiler.jit import inline
-from fastfc.kernels.fused.dense import TRANSPOSED, ZEROS, multiply
+from fastfc.kernels.fused.compiler.jit import ZERO, inline
+from fastfc.kernels.fused.compiler.slots import call
+from fastfc.kernels.fused.dense import TRANSPOSED, ZEROS
 
 
 @inline
-def add_rows(background, ones, matrix, out):
-    """out (1, columns) = c 1^T matrix: of the rows of W in the forward pass, of delta for the gradient; ones (rows, 1)."""
-    multiply(ones, TRANSPOSED, matrix, ZEROS, out, out)
+def add_rows(product, background, ones, matrix, out):
+    """out (1, columns) = c 1^T matrix: of the rows of W in the forward pass, of delta for the gradient; ones (rows, 1).
+
+    product  the kernel of `dense`
+    """
+    call(product, (ones, TRANSPOSED, ZERO, matrix.shape[0], matrix, ZEROS, out, out))
     for j in range(out.shape[1]):
         out[0, j] *= background

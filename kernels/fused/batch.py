@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastfc.kernels.fused.compiler.jit import kernel
+from fastfc.kernels.fused.llvm.integers import larger, smaller
 from fastfc.kernels.fused.llvm.views import flat
 
 
@@ -27,7 +28,7 @@ def gather_shifted(X, order, height, width, shifts, out, fill=0):
     for i in range(order.size):
         row, dy, dx = order[i], np.int64(shifts[i, 0]), np.int64(shifts[i, 1])
         away = dy * width + dx  # the whole image as one row, then what has come round the edges
-        first, last = max(away, 0), height * width + min(away, 0)
+        first, last = larger(away, 0), height * width + smaller(away, 0)
         for j in range(first):
             out[i, j] = outside
         back = np.uint64(
@@ -40,7 +41,7 @@ def gather_shifted(X, order, height, width, shifts, out, fill=0):
         for y in range(height):
             for x in range(dx):
                 out[i, y * width + x] = outside
-            for x in range(width + min(dx, 0), width):
+            for x in range(width + smaller(dx, 0), width):
                 out[i, y * width + x] = outside
 
 

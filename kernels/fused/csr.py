@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastfc.kernels.fused.codes import numbers_of
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.cpu import VECTOR_BYTES
+from fastfc.kernels.fused.llvm.integers import larger, smaller
 from fastfc.kernels.fused.llvm.tiles import gather_update_tile
 from fastfc.kernels.fused.llvm.views import as_dtype, flat, view, view_rows
 from fastfc.kernels.fused.optimizers import as_rule
@@ -99,7 +100,7 @@ def tiles_of(delta, entries, idle):
     samples, vectors = delta.shape[0], delta.shape[1] * delta.itemsize // VECTOR_BYTES
     most = ROW_WIDTH
     if entries > samples:
-        most = max(1, min(ROW_WIDTH, L1_BYTES // (samples * VECTOR_BYTES)))
+        most = larger(1, smaller(ROW_WIDTH, L1_BYTES // (samples * VECTOR_BYTES)))
     return (vectors + most - 1) // most
 
 
@@ -111,7 +112,7 @@ def update(rows, scale, delta, gradient, weights, state, rule, work):
     many features at a time as there is room for in work.
     """
     starts, listed, numbers = work.starts, flat(work.listed), as_rule(rule)
-    packed, room = view(listed, ZERO, listed.size, ONE), min(work.index.size, listed.size)
+    packed, room = view(listed, ZERO, listed.size, ONE), smaller(work.index.size, listed.size)
     init_step = 1 if gradient.shape[0] == weights.shape[0] else 0
     lanes, count, idle = VECTOR_BYTES // delta.itemsize, weights.shape[0], is_idle(gradient, numbers)
     vectors = delta.shape[1] // lanes
@@ -125,7 +126,7 @@ def update(rows, scale, delta, gradient, weights, state, rule, work):
             last += 1
         sort_entries(rows, first, last, scale, work)
         for panel in range(first, last, PANEL):
-            behind = min(last, panel + PANEL)
+            behind = smaller(last, panel + PANEL)
             before = starts[panel - 1] if panel > first else base
             tiles = tiles_of(delta, starts[behind - 1] - before, idle)
             for t in range(tiles):

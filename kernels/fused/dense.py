@@ -9,6 +9,7 @@ import numpy as np
 
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.cpu import VECTOR_BYTES
+from fastfc.kernels.fused.llvm.integers import larger, smaller
 from fastfc.kernels.fused.llvm.packing import transpose_block
 from fastfc.kernels.fused.llvm.tiles import DENSE_TILES, dense_tile, dense_update_tile
 from fastfc.kernels.fused.optimizers import as_rule
@@ -34,7 +35,7 @@ def multiply(A, transposed, B, origin, bias, out):
     multiply_range(A, transposed, ZERO, B.shape[0], B, origin, bias, out)
 
 
-@inline
+@kernel
 def multiply_range(A, transposed, begin, end, B, origin, bias, out):
     """As multiply, with the terms from `begin` to `end` alone.
 
@@ -44,8 +45,8 @@ def multiply_range(A, transposed, begin, end, B, origin, bias, out):
     vectors = out.shape[1] // lanes
     most = ROW_WIDTH if m == 1 else WIDTH
     tiles = (vectors + most - 1) // most
-    for start in range(begin, max(end, begin + 1), DEPTH):
-        stop = min(end, start + DEPTH)
+    for start in range(begin, larger(end, begin + 1), DEPTH):
+        stop = smaller(end, start + DEPTH)
         for t in range(tiles):
             first = vectors * t // tiles
             width = vectors * (t + 1) // tiles - first

@@ -16,7 +16,10 @@ A batch larger than PART passes in parts, whose gradients are added up.
 from __future__ import annotations
 
 from fastfc.kernels.fused import phases
+from fastfc.kernels.fused.clipping import sum_in_order
 from fastfc.kernels.fused.compiler.jit import inline, kernel
+from fastfc.kernels.fused.compiler.slots import call
+from fastfc.kernels.fused.llvm.integers import smaller
 from fastfc.kernels.fused.records import HALVES, UNIT
 from fastfc.kernels.fused.team import barrier, share
 
@@ -26,16 +29,15 @@ def update(team, model, problem, varying, start, stop, first, passed):
     """The features' phase of the part from `start` to `stop` of the epoch, in rows of x from `first` on; gives `passed`."""
     span, schedule, squares, size = varying.span, varying.schedule, problem.memory.squares, problem.options.batch_size
     s, clips, moves = start // size, problem.numbers.clip_norm > 0, span.is_held == 0
-    is_first, is_last = start == s * size, stop == min((s + 1) * size, span.order.size)
+    is_first, is_last = start == s * size, stop == smaller((s + 1) * size, span.order.size)
     part = phases.Part(first, stop - start, s, is_first, is_last and moves and not clips)
     phases.by_features(team, model, problem, schedule, part)
     if is_first and team.thread == 0 and span.penalties.size > 0:
-        span.penalties[s] = phases.sum_in_order(squares[0], squares.shape[1] - model.layout.shape[0])
+        span.penalties[s] = sum_in_order(squares[0], squares.shape[1] - model.layout.shape[0])
     if clips and is_last and moves:
-        phases.square(team, model, problem, model.gradient, squares[1])
+        call(problem.parts.square, (team, model, problem, model.gradient, squares[1]))
         passed = barrier(team, passed)
-        phases.clip_gradient(team, model, problem, squares[1])
-        phases.apply_gradient(team, model, problem, schedule, s)
+        call(problem.parts.clip, (team, model, problem, schedule, s))
     return passed
 
 
@@ -43,17 +45,17 @@ def update(team, model, problem, varying, start, stop, first, passed):
 def run(team, model, problem, varying):
     """Steps span.start to span.stop of an epoch, this thread's share of them."""
     span, chunk, size = varying.span, problem.options.chunk, problem.options.batch_size
-    passed, first, end = 0, 0, min(span.stop * size, span.order.size)
+    passed, first, end = 0, 0, smaller(span.stop * size, span.order.size)
     start = stop = span.start * size  # the part in work; none yet, but the next is fetched
     while start < end:
-        next_stop = min(stop + chunk, (stop // size + 1) * size, end)
+        next_stop = smaller(smaller(stop + chunk, (stop // size + 1) * size), end)
         rows, coming_first, coming = stop - start, chunk - first, next_stop - stop
 
         if rows > 0:
             lo, hi = share(rows, UNIT, team.thread, team.threads)
             phases.by_samples(team, model, problem, span, start, lo, hi)
             if span.penalties.size > 0 and start % size == 0:
-                phases.square(team, model, problem, 0, problem.memory.squares[0])
+                call(problem.parts.square, (team, model, problem, 0, problem.memory.squares[0]))
         lo, hi = share(coming, UNIT, team.thread, team.threads)
         order, shifts = span.order[stop:next_stop], span.shifts[stop:next_stop]
         phases.fetch(team, model, problem, phases.Coming(order, shifts, span.key, coming_first, coming), lo, hi)

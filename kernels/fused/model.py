@@ -7,10 +7,10 @@ belongs to that weight. `arena.Arena` lays it out.
 
 from __future__ import annotations
 
-from fastfc.kernels.fused import dense
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline
 from fastfc.kernels.fused.compiler.slots import call
 from fastfc.kernels.fused.cpu import VECTOR_BYTES
+from fastfc.kernels.fused.dense import BIAS, STRAIGHT
 from fastfc.kernels.fused.llvm.views import view, view_states
 from fastfc.kernels.fused.records import (
     ACTIVATE,
@@ -20,6 +20,7 @@ from fastfc.kernels.fused.records import (
     FAN_OUT,
     OUTPUTS,
     PADDED,
+    PRODUCT,
     SAVED,
     SLOPES,
     TRANSPOSED,
@@ -129,8 +130,9 @@ def activate(model, layer, lo, hi):
 @inline
 def forward_layer(model, layer, lo, hi):
     """Rows lo to hi of the batch through a layer but the first."""
-    before, out = outputs_of(model, layer - 1, lo, hi), outputs_of(model, layer, lo, hi)
-    dense.forward(before, all_weights(model, layer), bias_of(model, layer), out)
+    before, out, weights = outputs_of(model, layer - 1, lo, hi), outputs_of(model, layer, lo, hi), all_weights(model, layer)
+    product = model.layout[layer, PRODUCT]
+    call(product, (before, STRAIGHT, ZERO, weights.shape[0], weights, BIAS, bias_of(model, layer), out))
     activate(model, layer, lo, hi)
 
 

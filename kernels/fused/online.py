@@ -10,6 +10,7 @@ from __future__ import annotations
 from fastfc.kernels.fused import csr, phases, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.cpu import VECTOR_BYTES
+from fastfc.kernels.fused.llvm.integers import smaller
 from fastfc.kernels.fused.llvm.packing import list_columns
 from fastfc.kernels.fused.llvm.rows import step_and_below, step_listed
 from fastfc.kernels.fused.llvm.views import as_dtype, flat, view, view_rows
@@ -76,7 +77,7 @@ def run(_team, model, problem, dtype, varying):
     work = sparse_work(model.arena, places.work[0], features, ZERO, memory.work)
     length = of.losses[0]
     for s in range(span.start, span.stop):
-        chosen, shifts = span.order[s : s + 1], of.shifts[0][0 : min(1, span.shifts.shape[0])]
+        chosen, shifts = span.order[s : s + 1], of.shifts[0][0 : smaller(1, span.shifts.shape[0])]
         for i in range(shifts.shape[0]):
             shifts[i, 0], shifts[i, 1] = span.shifts[s, 0], span.shifts[s, 1]
         phases.load_targets(problem, chosen, target)

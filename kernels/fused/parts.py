@@ -9,7 +9,7 @@ import numpy as np
 from fastfc.kernels.fused.arena import keeps_slopes
 from fastfc.kernels.fused.compiler.entry import Entry
 from fastfc.kernels.fused.cpu import lanes
-from fastfc.kernels.fused.records import ACTIVATE, CHAIN, Parts
+from fastfc.kernels.fused.records import ACTIVATE, CHAIN, PRODUCT, Parts
 from fastfc.kernels.optimizers import Accumulate, Sgd
 from fastfc.kernels.plan import Plan
 
@@ -26,7 +26,7 @@ HEADS = {
 }
 FINISH = {"softmax_ce": "activations.softmax", "sigmoid_bce": "activations.sigmoid", "poisson": "activations.exponential"}
 
-NONE = Parts(0, 0, 0, np.zeros(0), 0, 0, 0, 0, 0, 0, 0)  # before any are asked for
+NONE = Parts(0, 0, 0, np.zeros(0), 0, 0, 0, 0, 0, 0, 0, 0, 0)  # before any are asked for
 
 
 def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool, layout: np.ndarray) -> Parts:
@@ -36,7 +36,7 @@ def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool,
     """
     t = f"f{plan.dtype.itemsize}"
     vector, matrix, columns, dtype = f"{t}:1C", f"{t}:2C", f"{t}:2A", f"={X.dtype.name}"
-    work = f"Work(i4:1C,{matrix},{matrix},u4:1C,u4:2C,i8:1C)"
+    work = _work(matrix)
     moved = f"{matrix},{matrix},{t}:3A"  # gradient, weights, state
     rule, add = (f"Rule({vector},={kind.__name__})" for kind in (plan.optimizer.kind, Accumulate))
     codes, rows = f"Stored(u1:2C,{dtype})", f"Rows({CSR},{ENDS},i,i,{dtype})"
@@ -45,8 +45,9 @@ def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool,
         return _address("dense.update", f"({columns},{matrix},{moved},{rule})")
 
     def multiply() -> int:
-        sums = f"{vector},{matrix},{matrix},{matrix},{work}"
-        return _address("csr.multiply", f"({rows},{sums})") if has_rows else _address("codes.multiply", f"({codes},i,i,{sums})")
+        if not has_rows:
+            return multiply_codes(plan.dtype, X.dtype)
+        return _address("csr.multiply", f"({rows},{vector},{matrix},{matrix},{matrix},{work})")
 
     def load() -> int:
         return _load("csr.load", t, ENDS) if has_rows else _load("codes.load_csr", t, codes)
@@ -59,7 +60,7 @@ def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool,
         return _address("codes.update", f"(Stored(u1:2A,{dtype}),{vector},{matrix},{moved},{rule},{work})")
 
     for l, row in enumerate(layout):
-        row[[ACTIVATE, CHAIN]] = _of_layer(plan, l, matrix)
+        row[[ACTIVATE, CHAIN, PRODUCT]] = *_of_layer(plan, l, matrix), product(plan.dtype)
     is_csr, rates = not isinstance(X, np.ndarray), np.array(plan.dropout or [0.0] * (len(plan.layers) - 1))
     moves = not is_online(plan, is_sparse, plan.background)
     return Parts(
@@ -74,7 +75,38 @@ def of_plan(plan: Plan, X: Any, is_sparse: bool, has_rows: bool, gradient: bool,
         add=update(add) if gradient else 0,
         step=_address("optimizers.step", f"({matrix},{t}:3A,{matrix},{rule})") if moves else 0,
         head=_address(HEADS[plan.loss], f"({matrix},{matrix},{vector},{matrix},{vector},{t})"),
+        square=0,
+        clip=0,
     )
+
+
+def product(dtype: np.dtype) -> int:
+    """The kernel that multiplies matrices without looking for zeros."""
+    matrix = f"f{dtype.itemsize}:2C"
+    return _address("dense.multiply_range", f"({matrix},i,i,i,{matrix},i,{matrix},{matrix})")
+
+
+def multiply_codes(dtype: np.dtype, codes: np.dtype) -> int:
+    """The kernel that multiplies what is mostly zero, stored as `codes`, by matrices of `dtype`."""
+    t = f"f{dtype.itemsize}"
+    matrix = f"{t}:2C"
+    sums = f"{t}:1C,{matrix},{matrix},{matrix},{_work(matrix)}"
+    return _address("codes.multiply", f"(Stored(u1:2C,={codes.name}),i,i,{sums})")
+
+
+def square(records: str) -> int:
+    """The kernel that sums squares; `records` are the keys of a Team, a Model and a Problem."""
+    return _address("clipping.square", f"({records},i,f8:1C)")
+
+
+def clip(records: str, dtype: np.dtype) -> int:
+    """The kernel of the step along a gradient that is shortened."""
+    t = f"f{dtype.itemsize}"
+    return _address("clipping.clip", f"({records},Schedule({t}:2C,{t}:3C),i)")
+
+
+def _work(matrix: str) -> str:
+    return f"Work(i4:1C,{matrix},{matrix},u4:1C,u4:2C,i8:1C)"
 
 
 def _of_layer(plan: Plan, layer: int, matrix: str) -> tuple[int, int]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import namedtuple
 
 from fastfc.kernels.fused import batch, dense
 from fastfc.kernels.fused.background import add_rows
-from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline
+from fastfc.kernels.fused.compiler.jit import ONE, ZERO, apart, inline
 from fastfc.kernels.fused.compiler.slots import call
 from fastfc.kernels.fused.cpu import VECTOR_BYTES
-from fastfc.kernels.fused.llvm.rows import sum_of_squares
+from fastfc.kernels.fused.llvm.integers import larger, smaller
 from fastfc.kernels.fused.llvm.views import fill, flat, view, view_rows
 from fastfc.kernels.fused.model import (
     activate,
@@ -29,7 +28,7 @@ from fastfc.kernels.fused.model import (
     weights_of,
 )
 from fastfc.kernels.fused.optimizers import rule_of
-from fastfc.kernels.fused.records import CHAIN, FAN_IN, FAN_OUT, HALVES, PADDED, UNIT
+from fastfc.kernels.fused.records import CHAIN, FAN_IN, FAN_OUT, HALVES, PADDED, PRODUCT, UNIT
 from fastfc.kernels.fused.team import share
 from fastfc.kernels.optimizers import BIASES, WEIGHTS
 
@@ -142,7 +141,7 @@ def load_targets(problem, chosen, target):
         batch.gather(problem.data.targets, chosen, target)
 
 
-@inline
+@apart
 def fetch(team, model, problem, coming, lo, hi):
     """Rows lo to hi of the next part of a batch, whose samples are order (rows,): as they are stored, and if need be as floats."""
     of, first = problem.memory.arrangement, coming.first
@@ -161,7 +160,7 @@ def multiply_half(team, model, problem, half, lo, hi, out):
     weights, init = all_weights(model, ZERO), zeros_of(model, problem)
     if numbers.background != 0:
         init = row_of(team, model, problem, weights.shape[1])
-        add_rows(numbers.background, ones_of(model, problem, end - begin), view_rows(weights, begin, end), init)
+        add_rows(model.layout[0, PRODUCT], numbers.background, ones_of(model, problem, end - begin), view_rows(weights, begin, end), init)
     if problem.options.sparse:
         codes, work, scale = codes_of(problem, lo, hi), work_of(team, model, problem), numbers.scale
         if problem.options.has_rows:
@@ -170,16 +169,16 @@ def multiply_half(team, model, problem, half, lo, hi, out):
             call(problem.parts.multiply, (codes, begin, end, scale, weights, init, out, work))
     else:
         x = inputs_of(model, problem, lo, hi)
-        dense.multiply_range(x, dense.STRAIGHT, begin, end, weights, dense.ZEROS, out, out)
+        call(model.layout[0, PRODUCT], (x, dense.STRAIGHT, begin, end, weights, dense.ZEROS, out, out))
 
 
-@inline
+@apart
 def multiply_input(team, model, problem, first, rows):
     """A thread's share of the first layer's sums of `rows` samples from `first` on: some rows of either half, or of both."""
     units = (rows + UNIT - 1) // UNIT
     for half in range(HALVES):
-        lo = min(rows, UNIT * max(0, HALVES * units * team.thread // team.threads - half * units))
-        hi = min(rows, UNIT * max(0, HALVES * units * (team.thread + 1) // team.threads - half * units))
+        lo = smaller(rows, UNIT * larger(0, HALVES * units * team.thread // team.threads - half * units))
+        hi = smaller(rows, UNIT * larger(0, HALVES * units * (team.thread + 1) // team.threads - half * units))
         if lo < hi and problem.shares.halves[half] < problem.shares.halves[half + 1]:
             out = sums_of(model, problem, half, lo, hi)
             multiply_half(team, model, problem, half, first + lo, first + hi, out)
@@ -243,11 +242,13 @@ def loss_and_delta(model, problem, target, scale, lo, hi, sample_losses):
 def backward_samples(model, lo, hi):
     """The deltas of rows lo to hi, from the last layer to the first."""
     for l in range(model.layout.shape[0] - 1, 0, -1):
-        dense.backward(deltas_of(model, l, lo, hi), transposed_weights(model, l), deltas_of(model, l - 1, lo, hi))
+        weights, below = transposed_weights(model, l), deltas_of(model, l - 1, lo, hi)
+        delta = deltas_of(model, l, lo, hi)
+        call(model.layout[l, PRODUCT], (delta, dense.STRAIGHT, ZERO, weights.shape[0], weights, dense.ZEROS, below, below))
         chain(model, l - 1, lo, hi)
 
 
-@inline
+@apart
 def by_samples(team, model, problem, span, start, lo, hi):
     """Rows lo to hi of the part of a batch that begins at `start` of the epoch: from the first layer's sums on, and back."""
     of, target = problem.memory.arrangement, target_of(model, problem, lo, hi)
@@ -279,7 +280,7 @@ def step_rows(team, model, problem, part, rows, moved):
             own = codes[:, rows.lo * itemsize : rows.hi * itemsize]
             call(kernel, (own, scale, delta, init, weights, state, rule, work))
         return
-    before = outputs_of(model, max(rows.layer - 1, 0), ZERO, part.rows)
+    before = outputs_of(model, larger(rows.layer - 1, 0), ZERO, part.rows)
     if rows.layer == 0:
         before = inputs_of(model, problem, part.first, part.first + part.rows)
     call(parts.add if adds else parts.update, (before[:, rows.lo : rows.hi], delta, init, weights, state, rule))
@@ -321,7 +322,8 @@ def update_bias(team, model, problem, schedule, part, layer):
     if part.is_first:
         fill(total, model.arena.dtype.type(0))
     delta, ones = deltas_of(model, layer, ZERO, part.rows), ones_of(model, problem, part.rows)
-    dense.multiply(ones, dense.TRANSPOSED, delta, dense.OUT, total, total)
+    product = model.layout[layer, PRODUCT]
+    call(product, (ones, dense.TRANSPOSED, ZERO, part.rows, delta, dense.OUT, total, total))
     if part.is_last:
         rule = rule_of(schedule, part.step, layer, BIASES, problem.memory.rules[team.thread])
         call(problem.parts.step, (bias, state_of(model, bias), total, rule))
@@ -343,7 +345,7 @@ def transpose_rows(model, rows):
         dense.transpose(all_weights(model, rows.layer), rows.lo, rows.hi, transposed_weights(model, rows.layer))
 
 
-@inline
+@apart
 def by_features(team, model, problem, schedule, part):
     """A thread's share of the rows of all weights, and of the biases."""
     background = problem.numbers.background
@@ -352,7 +354,7 @@ def by_features(team, model, problem, schedule, part):
         if l == 0 and background != 0:
             delta = deltas_of(model, l, ZERO, part.rows)
             common = row_of(team, model, problem, delta.shape[1])
-            add_rows(background, ones_of(model, problem, part.rows), delta, common)
+            add_rows(model.layout[0, PRODUCT], background, ones_of(model, problem, part.rows), delta, common)
         update_weights(team, model, problem, schedule, part, rows, common)
         if part.is_last:
             transpose_rows(model, rows)
@@ -374,43 +376,3 @@ def apply_gradient(team, model, problem, schedule, s):
     for l in range(team.thread, model.layout.shape[0], team.threads):
         bias, rule = bias_of(model, l), rule_of(schedule, s, l, BIASES, of_thread)
         call(problem.parts.step, (bias, state_of(model, bias), bias_gradient_of(model, l), rule))
-
-
-@inline
-def square(team, model, problem, offset, squares):
-    """A thread's share of the sums of squares (rows of all layers + layers,) of what lies `offset` behind weights and biases."""
-    first = 0
-    for l in range(model.layout.shape[0]):
-        rows, padded = rows_of(team, model, problem, l), model.layout[l, PADDED]
-        for i in range(rows.lo, rows.hi):
-            squares[first + i] = sum_of_squares(view(weights_of(model, l, i, i + 1), offset, ONE, padded))
-        first += model.layout[l, FAN_IN]
-    for l in range(team.thread, model.layout.shape[0], team.threads):
-        squares[first + l] = sum_of_squares(view(bias_of(model, l), offset, ONE, model.layout[l, PADDED]))
-
-
-@inline
-def sum_in_order(values, count):
-    total = 0.0
-    for i in range(count):
-        total += values[i]
-    return total
-
-
-@inline
-def shorten(matrix, factor):
-    numbers = flat(matrix)
-    for i in range(numbers.size):
-        numbers[i] *= factor
-
-
-@inline
-def clip_gradient(team, model, problem, squares):
-    """A thread's share of the gradient, shortened so that the norm of all of it is at most clip_norm (as PyTorch does it)."""
-    norm = math.sqrt(sum_in_order(squares, squares.size))
-    factor = model.arena.dtype.type(min(1.0, problem.numbers.clip_norm / (norm + 1e-6)))
-    for l in range(model.layout.shape[0]):
-        rows = rows_of(team, model, problem, l)
-        shorten(gradient_of(model, l, rows.lo, rows.hi), factor)
-    for l in range(team.thread, model.layout.shape[0], team.threads):
-        shorten(bias_gradient_of(model, l), factor)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
-from fastfc.kernels.fused import batch, csr, dense, sparse
+from fastfc.kernels.fused import batch, csr, sparse
 from fastfc.kernels.fused.compiler.jit import ONE, ZERO, inline, kernel
 from fastfc.kernels.fused.compiler.slots import call
-from fastfc.kernels.fused.llvm.views import flat, view, view_rows
+from fastfc.kernels.fused.dense import BIAS, STRAIGHT
+from fastfc.kernels.fused.llvm.integers import smaller
+from fastfc.kernels.fused.llvm.views import as_dtype, flat, view, view_rows
 from fastfc.kernels.fused.model import activate, all_weights, bias_of, forward_hidden, outputs_of, sparse_work
-from fastfc.kernels.fused.records import CHUNK, FAN_IN, FAN_OUT, SCALE_PLACE, WORK_PLACE
+from fastfc.kernels.fused.records import CHUNK, FAN_IN, FAN_OUT, MULTIPLY, PRODUCT, SCALE_PLACE, WORK_PLACE
 from fastfc.kernels.fused.team import share
 
 BLOCK = 128 * CHUNK  # samples that are put in another order at a time: they stay in the caches
@@ -59,24 +61,24 @@ def bring(X, order, codes):
 @kernel
 def run(thread, threads, model, task, out):
     """out[i] = what the network gives for X[i], for this thread's share of the samples."""
-    X, order, layout = task.X, task.order, model.layout
-    features, outputs, last = X.shape[1], layout[-1, FAN_OUT], layout.shape[0] - 1
+    X, order, layout = as_dtype(task.X, task.dtype), task.order, model.layout
+    features, outputs, last = layout[0, FAN_IN], layout[-1, FAN_OUT], layout.shape[0] - 1
     work = sparse_work(model.arena, task.work_places[thread], features, thread, task.work)
     begin, end = share(order.size, CHUNK, thread, threads)
     finite = 0
     for block in range(begin, end, BLOCK):
-        bring_together(X, task.sort_features, block, min(end, block + BLOCK), task.starts[thread], task.keys, order)
+        bring_together(X, task.sort_features, block, smaller(end, block + BLOCK), task.starts[thread], task.keys, order)
     for part in range(begin, end, CHUNK):
-        lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
+        lo, hi = thread * CHUNK, thread * CHUNK + smaller(CHUNK, end - part)
         codes, first = view_rows(task.codes, lo, hi), outputs_of(model, ZERO, lo, hi)
-        finite += bring(X, order[part : part + hi - lo], codes)
+        finite += bring(X, order[part : part + hi - lo], as_dtype(codes, task.dtype))
         weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
-        if task.is_sparse:
-            sparse.forward(codes, task.scale, weights, bias, first, work)
+        if task.multiply != 0:
+            call(task.multiply, (codes, ZERO, features, task.scale, weights, bias, first, work))
         else:
             x = view(model.arena, task.inputs_place + lo * features, hi - lo, features)
-            batch.multiply_by(codes, task.scale, x)
-            dense.forward(x, weights, bias, first)
+            batch.multiply_by(as_dtype(codes, task.dtype), task.scale, x)
+            call(layout[0, PRODUCT], (x, STRAIGHT, ZERO, features, weights, BIAS, bias, first))
         activate(model, ZERO, lo, hi)
         forward_hidden(model, lo, hi)
         result = outputs_of(model, last, lo, hi)
@@ -96,7 +98,7 @@ def run_rows(thread, threads, model, task, out):
     weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
     begin, end = share(indptr.size - 1, CHUNK, thread, threads)
     for part in range(begin, end, CHUNK):
-        lo, hi = thread * CHUNK, thread * CHUNK + min(CHUNK, end - part)
+        lo, hi = thread * CHUNK, thread * CHUNK + smaller(CHUNK, end - part)
         first = outputs_of(model, ZERO, lo, hi)
         for i in range(hi - lo):
             start, stop = indptr[part + i], indptr[part + i + 1]
@@ -112,9 +114,10 @@ def run_rows(thread, threads, model, task, out):
 
 
 @kernel
-def one(x, model, places, memory, label):
-    """label[0] = which output is the largest for the single sample x (1, features); -1 where x or what it gives is not finite."""
+def one(stored, model, places, memory, label):
+    """label[0] = which output is the largest for the single sample that is stored; -1 where that or what it gives is not finite."""
     label[0] = -1
+    x = as_dtype(stored.codes, stored.dtype)
     finite = 0
     for j in range(x.shape[1]):  # without a way out, so that it is done in vectors
         finite += math.isfinite(x[0, j])
@@ -123,7 +126,8 @@ def one(x, model, places, memory, label):
     scale = flat(view(model.arena, places[SCALE_PLACE] + (x.itemsize > 1), ONE, ONE))
     work = sparse_work(model.arena, places[WORK_PLACE], x.shape[1], ZERO, memory)
     out = outputs_of(model, ZERO, ZERO, ONE)
-    sparse.forward(x, scale, all_weights(model, ZERO), bias_of(model, ZERO), out, work)
+    weights, bias = all_weights(model, ZERO), bias_of(model, ZERO)
+    call(places[MULTIPLY], (stored.codes, ZERO, x.shape[1], scale, weights, bias, out, work))
     activate(model, ZERO, ZERO, ONE)
     forward_hidden(model, ZERO, ONE)
     result = outputs_of(model, model.layout.shape[0] - 1, ZERO, ONE)

@@ -10,8 +10,18 @@ import numpy as np
 from fastfc.kernels.fused import parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
-from fastfc.kernels.fused.encode import canonical, csr_of
-from fastfc.kernels.fused.records import ACTIVATE, CHUNK, SCALE_PLACE, WORK_PLACE, RowTask, Task
+from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of
+from fastfc.kernels.fused.records import (
+    ACTIVATE,
+    CHUNK,
+    MULTIPLY,
+    PRODUCT,
+    SCALE_PLACE,
+    WORK_PLACE,
+    RowTask,
+    Stored,
+    Task,
+)
 from fastfc.kernels.plan import Plan
 
 SPARSE_BELOW = 0.35  # share of non-zeros at which the sparse first layer is the faster one
@@ -40,12 +50,13 @@ class Predictor:
         scales = self.arena.place(2)
         self.arena.allocate()
         self.arena.memory[scales : scales + 2] = plan.scale, 1
-        self.places = np.zeros(2, np.int64)
+        self.places = np.zeros(3, np.int64)
         self.places[[WORK_PLACE, SCALE_PLACE]] = self.work_places[0], scales
         matrix = f"f{plan.dtype.itemsize}:2C"
         for l, (w, b, name) in enumerate(zip(weights, biases, plan.activations, strict=True)):
             self.arena.weights(l)[:], self.arena.bias(l)[:] = w, b
             self.arena.layout[l, ACTIVATE] = 0 if name == "identity" else parts.activate(name, matrix)
+        self.arena.layout[:, PRODUCT] = parts.product(plan.dtype)
         self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
         self.of_row: dict[Any, tuple[np.ndarray, np.ndarray, Call]] = {}  # a place for the row, for outputs, and the call
         self.of_one: dict[np.dtype, tuple[np.ndarray, Call]] = {}  # a place for the sample, and the call
@@ -104,14 +115,15 @@ class Predictor:
         is_sparse = np.count_nonzero(seen) < SPARSE_BELOW * seen.size
         sort_features = choose_sort_features(X[:CHUNK] if is_sparse and n > CHUNK else X[:0])
         return Task(
-            X,
+            as_bytes(X),
+            X.dtype.name,
             self.scales[X.dtype],
-            int(is_sparse),
+            parts.multiply_codes(self.plan.dtype, X.dtype) if is_sparse else 0,
             sort_features,
             np.empty((threads, 2 ** len(sort_features) + 1), np.int64),
             np.empty(n, np.int64),
             np.empty(n, np.int64),
-            aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features),
+            as_bytes(aligned(threads * CHUNK * features, X.dtype).reshape(threads * CHUNK, features)),
             self.inputs_place,
             self.work_places,
             self.arena.thread_memory,
@@ -124,8 +136,10 @@ class Predictor:
         try:
             sample, call = self.of_one[x.dtype]
         except KeyError:
-            sample = np.empty_like(x)
-            call = ONE.bind(sample, self.arena.model(), self.places, self.arena.thread_memory, self.best)
+            sample, places = np.empty_like(x), self.places.copy()
+            places[MULTIPLY] = parts.multiply_codes(self.plan.dtype, x.dtype)
+            stored = Stored(as_bytes(sample), x.dtype.name)
+            call = ONE.bind(stored, self.arena.model(), places, self.arena.thread_memory, self.best)
             self.of_one[x.dtype] = sample, call
         sample[:] = x
         call()

@@ -13,7 +13,7 @@ UNIT = 8  # samples or features that threads do not divide: the rows of a tile
 PART = 256  # samples of a batch that are trained on at a time: their activations and deltas stay in the caches
 PANEL = 64  # features whose non-zeros are listed at a time
 CHUNK = 64  # samples that are predicted at a time: their activations stay in the caches
-WORK_PLACE, SCALE_PLACE = np.arange(2)  # of predict.one
+WORK_PLACE, SCALE_PLACE, MULTIPLY = np.arange(3)  # of predict.one
 # Places in the meeting of a team, each in a cache line of its own, which grow for as long as a call lasts: how often a thread
 # has come to a barrier, how many barriers are open, and, at the moment, who sleeps; then seconds and nanoseconds after which a
 # sleeper looks again. np.int64, as below.
@@ -23,10 +23,11 @@ NEVER = (1 << 62) + (1 << 31)  # in the place of OPENED, opens every barrier; th
 # Columns of `Model.layout`, which has one row for each layer of weights: sizes; offsets into the arena; addresses.
 # WEIGHTS (fan_in, padded), BIASES (1, padded), TRANSPOSED (padded fan_out, padded fan_in) the weights once more,
 # OUTPUTS, DELTAS and SLOPES (rows, padded): f(z) of the samples, the gradient with respect to z, and, or offset 0, f'(z);
-# SAVED: that of the last two which CHAIN reads. ACTIVATE and CHAIN are kernels of `activations`, or 0 for the identity.
+# SAVED: that of the last two which CHAIN reads. ACTIVATE and CHAIN are kernels of `activations`, or 0 for the identity; PRODUCT is
+# that of `dense`.
 # np.int64, for Numba compiles a version for each Python integer.
-FAN_IN, FAN_OUT, PADDED, WEIGHTS, BIASES, TRANSPOSED, OUTPUTS, DELTAS, SLOPES, SAVED, ACTIVATE, CHAIN = np.arange(12)
-COLUMNS = 12
+FAN_IN, FAN_OUT, PADDED, WEIGHTS, BIASES, TRANSPOSED, OUTPUTS, DELTAS, SLOPES, SAVED, ACTIVATE, CHAIN, PRODUCT = np.arange(13)
+COLUMNS = 13
 
 
 class Team(NamedTuple):
@@ -147,11 +148,12 @@ class Parts(NamedTuple):
 
     load         samples that are not just copied: CSR, or where its rows are, shifted images
     drop_codes   dropout of the input;  drop: of a hidden layer, at `rates` (layers,), the input's first
-    multiply     of the sparse first layer, forward
+    multiply     of the first layer, forward
     update_first, add_first   its step; and its gradient, added to that of earlier parts of a batch
     update, add  the same for all other layers
     step         of the biases
     head         the loss
+    square, clip of the gradient, where its norm is limited; the former also where penalties are asked for
     """
 
     load: int
@@ -165,6 +167,8 @@ class Parts(NamedTuple):
     add: int
     step: int
     head: int
+    square: int
+    clip: int
 
 
 class Places(NamedTuple):
@@ -265,14 +269,16 @@ class RowTask(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is predicted, and with what: samples X (n, features), scale (1,) of them; sort_features, by which samples are brought
-    together, with starts (threads, 2 ** sort_features + 1), keys (n,) and order (n,); codes (threads * CHUNK, features) and their
-    place in the arena as floats; a place and a ThreadMemory for what is sparse; the address of a kernel that the outputs go
-    through, or 0; finite (threads,): how many numbers of X are."""
+    """What is predicted, and with what: samples X (n, bytes of a sample) of the named dtype, scale (1,) of them; `multiply`, the kernel
+    of the sparse first layer, or 0; sort_features, by which samples are brought together, with starts (threads, 2 ** sort_features
+    + 1), keys (n,) and order (n,); codes (threads * CHUNK, bytes of a sample) and their place in the arena as floats; a place and a
+    ThreadMemory for what is sparse; `finish`, a kernel that the outputs go through, or 0; finite (threads,): how many numbers of X
+    are."""
 
     X: Any
+    dtype: Any
     scale: Any
-    is_sparse: int
+    multiply: int
     sort_features: Any
     starts: Any
     keys: Any

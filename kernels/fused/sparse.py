@@ -13,9 +13,10 @@ import numpy as np
 
 from fastfc.kernels.fused.compiler.jit import ZERO, inline, kernel
 from fastfc.kernels.fused.cpu import HAS_AVX2, VECTOR_BYTES, WORDS
+from fastfc.kernels.fused.llvm.integers import larger, smaller
 from fastfc.kernels.fused.llvm.packing import list_columns, pack_four, pack_words, transpose_words
 from fastfc.kernels.fused.llvm.tiles import GATHER_TILES, gather_tile, gather_update_tile
-from fastfc.kernels.fused.llvm.views import flat, view_rows
+from fastfc.kernels.fused.llvm.views import bytes_of, flat, view_rows
 from fastfc.kernels.fused.optimizers import as_rule, stays
 from fastfc.kernels.fused.records import PANEL
 from fastfc.kernels.plan import GROUP
@@ -122,7 +123,7 @@ def list_whole_panel(codes, j, scale, work):
         for i in range(0, batch, WORDS):
             count = pack_words(words, g, i, work.index, work.packed_words, count)
         starts[g + 1] = count
-    values, codes_of = flat(work.listed), work.packed_words.view(np.uint8)
+    values, codes_of = flat(work.listed), bytes_of(work.packed_words)
     for k in range(GROUP * count):
         values[k] = scale[0] * codes_of[k]
 
@@ -148,12 +149,12 @@ def update(codes, scale, delta, gradient, weights, state, rule, work):
     init_step = 1 if gradient.shape[0] == weights.shape[0] else 0
     lanes = VECTOR_BYTES // delta.itemsize
     vectors = delta.shape[1] // lanes
-    most = max(1, min(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
+    most = larger(1, smaller(WIDTH, L1_BYTES // (delta.shape[0] * VECTOR_BYTES)))
     tiles = (vectors + most - 1) // most
     numbers = as_rule(rule)
     idle = is_idle(gradient, numbers)
     for j in range(0, weights.shape[0], PANEL):
-        rows = min(PANEL, weights.shape[0] - j)
+        rows = smaller(PANEL, weights.shape[0] - j)
         if BY_WORDS and rows == PANEL and codes.itemsize == 1:
             list_whole_panel(codes, j, scale, work)
         else:

@@ -81,4 +81,5 @@ def meet(team, times):
 def share(n, unit, thread, threads):
     """(start, stop) of a thread's share of n items, cut at multiples of `unit`."""
     units = (n + unit - 1) // unit
-    return min(n, units * thread // threads * unit), min(n, units * (thread + 1) // threads * unit)
+    start, stop = units * thread // threads * unit, units * (thread + 1) // threads * unit
+    return start if start < n else n, stop if stop < n else n

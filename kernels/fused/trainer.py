@@ -11,6 +11,7 @@ from fastfc.kernels.fused import crew, parts
 from fastfc.kernels.fused.arena import Arena, aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry
 from fastfc.kernels.fused.compiler.making import together
+from fastfc.kernels.fused.compiler.signature import pack
 from fastfc.kernels.fused.encode import as_bytes, canonical, csr_of, encode, is_mapped
 from fastfc.kernels.fused.predictor import Predictor
 from fastfc.kernels.fused.records import (
@@ -166,7 +167,7 @@ class Trainer:
 
     def _bound(self, kernel: Entry, epoch: Epoch) -> list[Call]:
         """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
-        if len(epoch.shifts) and not self.problem.parts.load:
+        if (len(epoch.shifts) and not self.problem.parts.load) or (len(epoch.penalties) and not self.problem.parts.square):
             self.calls.clear()
         calls, bound_to = self.calls.get((kernel.name, self.threads), ([], None))
         if epoch is bound_to:
@@ -189,12 +190,18 @@ class Trainer:
         found = self.find_parts()
         if len(varying.span.shifts):
             found = found._replace(load=parts.load_shifted(self.plan.dtype, self.code_dtype))
-        shares = self.problem.shares._replace(features=divide(self.cost, self.threads))
-        problem = self.problem = self.problem._replace(parts=found, shares=shares)
-        more = (self.code_dtype,) if kernel is ONLINE else ()
         crew.ask(self.threads)
         teams = [Team(thread, self.threads, self._spins(), self.meeting) for thread in range(self.threads)]
-        return [kernel.bind(team, self.model, problem, *more, varying) for team in teams]
+        shares = self.problem.shares._replace(features=divide(self.cost, self.threads))
+        self.problem = self.problem._replace(shares=shares)
+        records = ",".join(pack(record, []) for record in (teams[0], self.model, self.problem))
+        if self.plan.clip_norm is not None:
+            found = found._replace(clip=parts.clip(records, self.plan.dtype))
+        if self.plan.clip_norm is not None or len(varying.span.penalties):
+            found = found._replace(square=parts.square(records))
+        self.problem = self.problem._replace(parts=found)
+        more = (self.code_dtype,) if kernel is ONLINE else ()
+        return [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
 
     def _spins(self) -> int:
         return SPINS if self.threads <= usable_cpus() else 0

@@ -16,6 +16,7 @@ from fastfc.kernels.fused.compiler.known import is_known
 
 CHILD = """
 import json, sys
+sys.modules["scipy"] = None  # Numba would import it, for linear algebra
 sys.path[:], kernels = json.load(sys.stdin)
 from fastfc.kernels.fused.compiler.entry import Entry
 for name, key in kernels:

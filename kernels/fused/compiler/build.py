@@ -13,6 +13,7 @@ from numba.core.registry import cpu_target
 
 from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
+from fastfc.kernels.fused.compiler.lowering import link, refreshed
 from fastfc.kernels.fused.compiler.slots import TABLE, unpack
 from fastfc.kernels.fused.compiler.types_of import types_of
 
@@ -59,7 +60,8 @@ def object_code(helper, symbol, key) -> bytes:
     """The helper, a dispatcher whose compiled form is for linking, behind an entry of one pointer, to the slots of `key`; as
     `objects` keeps it."""
     arguments, context = types_of(key), cpu_target.target_context
-    helper.compile(types.void(*arguments))
+    with refreshed(context):
+        helper.compile(arguments)
     compiled = helper.overloads[arguments]
     library = ObjectLibrary(_generator("fastfc"), symbol)
     module = library.create_ir_module(symbol)
@@ -74,7 +76,7 @@ def object_code(helper, symbol, key) -> bytes:
     context.call_conv.call_function(builder, native, types.none, arguments, values)
     builder.ret_void()
     library.add_ir_module(module)
-    library.add_linking_library(compiled.library)
+    link(library._final_module, [compiled.library])
     library.finalize()
     code = library.emit()
     return objects.content_of(_calls(library._final_module, symbol), code)

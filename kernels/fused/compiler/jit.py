@@ -32,7 +32,7 @@ try:
     if not is_known(numba.__version__):
         raise ImportError("its version")
     from fastfc.kernels.fused.compiler.build import object_code
-    from fastfc.kernels.fused.compiler.lowering import HelperCompiler
+    from fastfc.kernels.fused.compiler.lowering import HelperCompiler, straight
 
     HELPER = {"pipeline_class": HelperCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 except (ImportError, AttributeError) as error:
@@ -47,8 +47,20 @@ def inline(function):
     """A helper of kernels: compiled as part of whatever calls it, and a TypeError when called from Python."""
     dispatcher = numba.njit(**HELPER, **OPTIONS)(function)
     if not numba.config.DISABLE_JIT:
-        dispatcher.compile = between_helpers(dispatcher.compile)
+        compile_helper = between_helpers(dispatcher.compile if PLAIN else straight(dispatcher))
+        dispatcher.compile = lambda arguments: compile_helper(tuple(map(_without_literal, arguments)))
     return dispatcher
+
+
+def _without_literal(kind):
+    """int64 in the place of a number: Numba would compile a version for each Python integer."""
+    return kind.literal_type if isinstance(kind, numba.types.IntegerLiteral) else kind
+
+
+def apart(function):
+    """The same, but a function of its own in the code of a kernel: LLVM takes less time for several than for one that has all."""
+    function.is_apart = True
+    return inline(function)
 
 
 def kernel(function):

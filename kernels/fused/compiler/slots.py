@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -84,23 +85,30 @@ def unpack(context, builder, kind, table, place):
 
 
 def _array(context, builder, kind, table, place):
-    element, size = context.get_data_type(kind.dtype), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    element, size = context.get_data_type(kind.dtype), kind.dtype.bitwidth // 8
     shape = [_load(builder, table, place + 1 + d, I64) for d in range(kind.ndim)]
     strides = [I64(size)]
     for extent in reversed(shape[1:]):
         strides.insert(0, builder.mul(strides[0], extent))
     if kind.layout != "C":
         strides = [_load(builder, table, place + 1 + kind.ndim + d, I64) for d in range(kind.ndim)]
-    array = context.make_array(kind)(context, builder)
-    context.populate_array(
-        array,
-        data=_load(builder, table, place, element.as_pointer()),
-        shape=cgutils.pack_array(builder, shape),
-        strides=cgutils.pack_array(builder, strides),
-        itemsize=I64(size),
-        meminfo=None,
-    )
-    return array._getvalue()
+    return array_of(context, builder, kind, _load(builder, table, place, element.as_pointer()), shape, strides)
+
+
+def array_of(context, builder, kind, data, shape, strides):
+    """An array that has no owner, as a value: what Numba's `populate_array` gives, without a detour through memory."""
+    model = context.data_model_manager[kind]
+    fields = {
+        "nitems": functools.reduce(builder.mul, shape),
+        "itemsize": I64(kind.dtype.bitwidth // 8),
+        "data": data,
+        "shape": cgutils.pack_array(builder, shape),
+        "strides": cgutils.pack_array(builder, strides),
+    }
+    array = ir.Constant(model.get_value_type(), None)
+    for name, value in fields.items():
+        array = builder.insert_value(array, value, model.get_field_position(name))
+    return array
 
 
 def pack(context, builder, kind, value, slots):

@@ -255,26 +255,27 @@ class Arguments:
     def element(self, name):
         return self.context.get_data_type(self.types[name].dtype)
 
-    def _array(self, name):
-        return self.context.make_array(self.types[name])(self.context, self.builder, self.values[name])
+    def _field(self, name, field):
+        """Of an array: its address, shape or strides."""
+        place = self.context.data_model_manager[self.types[name]].get_field_position(field)
+        return self.builder.extract_value(self.values[name], place)
 
     def address(self, name, *indices):
         """Of the element with these indices; None, or an index left out, stands for 0."""
-        array = self._array(name)
-        address = self.builder.bitcast(array.data, ADDRESS)
-        for index, stride in zip(indices, cgutils.unpack_tuple(self.builder, array.strides), strict=False):
+        address = self.builder.bitcast(self._field(name, "data"), ADDRESS)
+        for index, stride in zip(indices, self.strides(name) if indices else (), strict=False):
             if index is not None:
                 address = self.builder.gep(address, [self.builder.mul(index, stride)])
         return address
 
     def strides(self, name):
-        return cgutils.unpack_tuple(self.builder, self._array(name).strides)
+        return cgutils.unpack_tuple(self.builder, self._field(name, "strides"))
 
     def rows(self, name):
-        return cgutils.unpack_tuple(self.builder, self._array(name).shape)[0]
+        return self.builder.extract_value(self._field(name, "shape"), 0)
 
     def columns(self, name):
-        return cgutils.unpack_tuple(self.builder, self._array(name).shape)[1]
+        return self.builder.extract_value(self._field(name, "shape"), 1)
 
     def fields(self, name):
         """The values of a named tuple."""

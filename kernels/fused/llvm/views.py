@@ -9,25 +9,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfc.kernels.fused.compiler.jit import inline
+from fastfc.kernels.fused.compiler.slots import array_of
 
 
 def _unowned(context, builder, array_type, data, shape, strides=None):
     """An array at `data` without an owner, C-contiguous where no strides are given."""
-    size = ir.IntType(64)(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+    size = ir.IntType(64)(array_type.dtype.bitwidth // 8)
     if strides is None:
         strides = [size]
         for extent in reversed(shape[1:]):
             strides.insert(0, builder.mul(strides[0], extent))
-    result = context.make_array(array_type)(context, builder)
-    context.populate_array(
-        result,
-        data=data,
-        shape=cgutils.pack_array(builder, shape),
-        strides=cgutils.pack_array(builder, strides),
-        itemsize=size,
-        meminfo=None,
-    )
-    return result._getvalue()
+    return array_of(context, builder, array_type, data, shape, strides)
 
 
 @intrinsic
@@ -100,6 +92,20 @@ def view_states(typingctx, matrix, distance, states):
 
 
 @intrinsic
+def bytes_of(typingctx, numbers):
+    """The bytes of a C-contiguous array of numbers in a row, one after the other."""
+    array_type = types.Array(types.uint8, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        (count,) = cgutils.unpack_tuple(builder, array.shape)
+        data = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+        return _unowned(context, builder, array_type, data, [builder.mul(count, array.itemsize)])
+
+    return array_type(numbers), codegen
+
+
+@intrinsic
 def as_dtype(typingctx, stored, dtype):
     """Bytes as numbers of the named dtype: stored (..., bytes), whose rows are contiguous, as (..., numbers)."""
     numbers = from_dtype(np.dtype(dtype.instance_class.__name__))
@@ -108,7 +114,7 @@ def as_dtype(typingctx, stored, dtype):
     def codegen(context, builder, signature, args):
         array = context.make_array(signature.args[0])(context, builder, args[0])
         element = context.get_data_type(numbers)
-        size = ir.IntType(64)(context.get_abi_sizeof(element))
+        size = ir.IntType(64)(numbers.bitwidth // 8)
         *shape, columns = cgutils.unpack_tuple(builder, array.shape)
         *strides, _ = cgutils.unpack_tuple(builder, array.strides)
         data = builder.bitcast(array.data, element.as_pointer())
