@@ -16,3 +16,9 @@ def step(parameters: np.ndarray, state: np.ndarray, gradient: np.ndarray, rule: 
     parameters[:] = moved
     for old, array in zip(state, new, strict=True):
         old[:] = array
+
+
+def clip(gradient: np.ndarray, most: float) -> None:
+    """To a norm of at most `most` (Pascanu et al. 2013), in place, in the form of torch.nn.utils.clip_grad_norm_."""
+    norm = np.sqrt(np.square(gradient, dtype=np.float64).sum())
+    gradient *= min(1.0, float(most / (norm + 1e-6)))
