@@ -365,15 +365,15 @@ def by_features(team, model, problem, schedule, part):
 
 @inline
 def apply_gradient(team, model, problem, schedule, s):
-    """A thread's share of the step number `s` along the gradient that is kept: that of tiles without a term."""
+    """A thread's share of the step number `s` along the gradient that is kept: rows that are transposed while they are cached."""
     of_thread = problem.memory.rules[team.thread]
     for l in range(model.layout.shape[0]):
-        rows = rows_of(team, model, problem, l)
-        weights, gradient = weights_of(model, l, rows.lo, rows.hi), gradient_of(model, l, rows.lo, rows.hi)
-        none, rule = inputs_of(model, problem, 0, 0)[:, rows.lo : rows.hi], rule_of(schedule, s, l, WEIGHTS, of_thread)
-        delta, state = deltas_of(model, l, ZERO, ZERO), state_of(model, weights)
-        call(problem.parts.update, (none, delta, gradient, weights, state, rule))
-        transpose_rows(model, rows)
+        rows, rule = rows_of(team, model, problem, l), rule_of(schedule, s, l, WEIGHTS, of_thread)
+        for lo in range(rows.lo, rows.hi, LANES):
+            hi = min(lo + LANES, rows.hi)
+            weights, gradient = weights_of(model, l, lo, hi), gradient_of(model, l, lo, hi)
+            call(problem.parts.step, (weights, state_of(model, weights), gradient, rule))
+            transpose_rows(model, Rows(l, lo, hi))
     for l in range(team.thread, model.layout.shape[0], team.threads):
         bias, rule = bias_of(model, l), rule_of(schedule, s, l, BIASES, of_thread)
         call(problem.parts.step, (bias, state_of(model, bias), bias_gradient_of(model, l), rule))
