@@ -1,4 +1,4 @@
-"""The thirteen promises of reliability, and the count of cases that the tests of each tried and survived."""
+"""The fourteen promises of reliability, and the count of cases that the tests of each tried and survived."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PROMISES = {
     11: "hostile cache of kernels",
     12: "memory, leaks, limits restored",
     13: "numbers at the edge, backends agree",
+    14: "ranks that fail or are interrupted",
 }
 
 

@@ -20,14 +20,14 @@ class SharedTrainer:
     average_every  None: in each step the gradients of the ranks are added up, and all make the same update (Chen et al. 2016).
               k: each rank makes k steps alone, along the mean gradient of its own samples of each batch, then parameters and the
               optimiser's state become their mean over the ranks (Stich 2019; of the state as well: Yu et al. 2019), by the
-              number of samples that each has gone through (McMahan et al. 2017)
+              weights of the samples that each has gone through (McMahan et al. 2017)
     """
 
     def __init__(self, peers: Peers, local: Any, rows: Rows, plan: Plan, average_every: int | None) -> None:
         self.peers, self.local, self.rows, self.plan, self.average_every = peers, local, rows, plan, average_every
         self.epoch: Epoch | None = None
-        self.alone = 0  # steps since the last average, in which this rank and all ranks went through so many samples
-        self.passed = np.zeros(2)
+        self.alone = 0  # steps since the last average
+        self.passed = np.zeros(2)  # the scale of the samples of these steps, of this rank and of all, added up
 
     def run(self, epoch: Epoch, start: int, stop: int) -> None:
         """Steps `start` to `stop` of an epoch, whose losses all ranks have afterwards; none compiles what is not compiled yet."""
@@ -45,7 +45,7 @@ class SharedTrainer:
                     clip(gradient, self.plan.clip_norm)
                 self.local.apply(part, 0)
             else:
-                self._step_alone(part, min((s + 1) * self.plan.batch_size, len(epoch.order)) - s * self.plan.batch_size)
+                self._step_alone(part, epoch.scale[s * self.plan.batch_size :][: self.plan.batch_size])
         self._gather_losses(start, stop)
 
     def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
@@ -102,18 +102,19 @@ class SharedTrainer:
         self.peers.sum(block)
         return block
 
-    def _step_alone(self, part: Epoch, samples: int) -> None:
-        total = part.scale.sum(dtype=np.float64)
-        if total:
-            scale = (part.scale / total).astype(part.scale.dtype) if self.plan.mean else part.scale
+    def _step_alone(self, part: Epoch, scale_of_all: np.ndarray) -> None:
+        own, of_all = (scale.sum(dtype=np.float64) for scale in (part.scale, scale_of_all))
+        if own:
+            scale = (part.scale / own).astype(part.scale.dtype) if self.plan.mean else part.scale
             self.local.run(part._replace(scale=scale), 0, 1)
         self.alone += 1
-        self.passed += len(part.order), samples
+        self.passed += own, of_all
         if self.alone == self.average_every:
             self._average()
 
     def _average(self) -> None:
-        state, share = self.local.state(), self.passed[0] / self.passed[1]
+        state, (own, of_all) = self.local.state(), self.passed
+        share = own / of_all if of_all else 1 / self.peers.size
         arrays = [array for some in state.values() for array in some]
         flat = np.concatenate([array.ravel() for array in arrays]) * self.plan.dtype.type(share)
         self.peers.sum(flat)
