@@ -12,8 +12,10 @@ import fastfc
 from bench.peers.job import Job
 
 
-def prepare(job: Job) -> Callable[[], dict[str, Any]]:
+def prepare(job: Job, comm: Any = None, own: slice = slice(None)) -> Callable[[], dict[str, Any]]:
+    """With a communicator of MPI, for the rows that are this rank's own."""
     w, (X, y) = job.workload, job.raw()
+    X, y = X[own], y[own]
     weights, biases = job.parameters()
     network = fastfc.Network(
         w.layers, activation=w.activation, loss=w.loss, output_activation=w.output_activation,
@@ -41,7 +43,7 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
 
     def run() -> dict[str, Any]:
         begin = time.perf_counter()
-        result = fastfc.train((X, y), backend=backend, threads=job.threads, network=network, seed=0, **settings)
+        result = fastfc.train((X, y), backend=backend, threads=job.threads, network=network, comm=comm, **settings)
         called = time.perf_counter() - begin
         return {
             "seconds": called if w.task == "call" else sum(record.seconds for record in result.history) / w.epochs,

@@ -56,6 +56,12 @@ def trained(name: str, backend: str, own: slice = slice(None), comm: Any = None)
     return fastfc.train((X[own], Y[own]), test, backend=backend, threads=1, comm=comm, **{**STEPS, **case})
 
 
+def say(text: str) -> None:
+    """In one piece: what others say comes before or after."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def flat(result: fastfc.TrainResult) -> np.ndarray:
     """All parameters, and what each epoch measured."""
     parameters = [p.ravel() for p in (*result.model.weights, *result.model.biases)]
@@ -118,14 +124,14 @@ def checkpoint(comm: Any, own: slice, folder: str) -> None:
     whole = fastfc.train((X[own], Y[own]), comm=comm, **settings)
     fastfc.train((X[own], Y[own]), comm=comm, checkpoint=folder, **{**settings, "epochs": 3})
     resumed = fastfc.train((X[own], Y[own]), comm=comm, checkpoint=folder, **settings)
-    print("same" if digest(whole.model) == digest(resumed.model) else "other", len(resumed.history), flush=True)
+    say(f"{'same' if digest(whole.model) == digest(resumed.model) else 'other'} {len(resumed.history)}")
 
 
 def refused(comm: Any, own: slice, folder: str) -> None:
     try:
         fastfc.train((X[own], Y[own]), comm=comm, checkpoint=folder, **{**LONG, "epochs": 5})
     except fastfc.InvalidArgument as error:
-        print(error, flush=True)
+        say(str(error))
 
 
 def fail(comm: Any, own: slice, how: str, folder: str) -> None:
@@ -142,17 +148,17 @@ def fail(comm: Any, own: slice, how: str, folder: str) -> None:
                 signal.raise_signal(signal.SIGINT)
         return 0.0
 
-    def say(*_: Any) -> None:
+    def on_steps(*_: Any) -> None:
         if how == "callback":
             raise ValueError("broken")
         if how == "ctrl-c" and not begun:
-            begun.append(print("begun", flush=True))
+            begun.append(say("begun"))
 
     begun: list[None] = []
     held = (X[own], Y[own])
-    more = {"metrics": {"m": metric}, "on_steps": say, "checkpoint": folder, "checkpoint_every": 7}
+    more = {"metrics": {"m": metric}, "on_steps": on_steps, "checkpoint": folder, "checkpoint_every": 7}
     result = fastfc.train(held, held, comm=comm, **{**LONG, **more})
-    print(f"returned {result.interrupted}", flush=True)
+    say(f"returned {result.interrupted}")
 
 
 if __name__ == "__main__":
