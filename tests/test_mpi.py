@@ -175,5 +175,5 @@ def test_without_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
         world()
     given: Any
     for given, error in ((3, InvalidType), (None, InvalidArgument)):
-        with pytest.raises(error, match="^comm: given 3, expected a communicator|^average_every: given 2, expected None"):
+        with pytest.raises(error, match=r"^comm: given 3, expected a communicator|^average_every: given 2, expected None"):
             fastfc.train((X, Y), backend="numpy", comm=given, average_every=2, **SMALL)

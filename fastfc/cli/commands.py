@@ -317,7 +317,7 @@ def _load(name: str | None) -> Dataset:
     return data
 
 
-def _test_data(options: argparse.Namespace, comm: Any) -> tuple[Any, Any] | None:
+def _test_data(options: argparse.Namespace, comm: Any = None) -> tuple[Any, Any] | None:
     if not options.test_data:
         return None
     X, y = _load(options.test_data).held_out()[:2]

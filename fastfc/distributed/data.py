@@ -37,7 +37,8 @@ class Rows(NamedTuple):
     total: int
 
     @property
-    def count(self) -> int:
+    def n(self) -> int:
+        """How many are this rank's."""
         return self.stop - self.start
 
     def own(self, rows: np.ndarray) -> np.ndarray:
@@ -56,8 +57,8 @@ def filled(peers: Peers, X: Any, y: Any, what: str) -> tuple[Any, Any, Rows]:
     rows = rows_of(peers, X.shape[0])
     if rows.total == 0:
         raise invalid(what, "no samples on any rank", "at least one sample")
-    some = next(found for found in peers.gather((X[:1], y[:1]) if rows.count else None) if found)
-    return (X, y, rows) if rows.count else (*some, rows)
+    some = next(found for found in peers.gather((X[:1], y[:1]) if rows.n else None) if found)
+    return (X, y, rows) if rows.n else (*some, rows)
 
 
 def together(peers: Peers, own: np.ndarray) -> np.ndarray:
@@ -100,11 +101,11 @@ class SharedHeldOut(HeldOut):
     """X is this rank's; targets, y and weights are those of all ranks."""
 
     peers: Peers
-    count: int  # of this rank's samples, of which X has one more where there are none
+    own_n: int  # of this rank's samples; where there are none X has one of another's
 
     def outputs(self, model: Network, threads: int) -> np.ndarray:
         """(n, outputs) what the network gives for the samples of all ranks."""
-        own = super().outputs(model, threads) if self.count else np.empty((0, model.layers[-1]), model.dtype)
+        own = super().outputs(model, threads) if self.own_n else np.empty((0, model.layers[-1]), model.dtype)
         return together(self.peers, own)
 
 
@@ -118,7 +119,7 @@ class SharedProblem(Problem):
         self.peers = peers
         X, y, self.own = filled(peers, data.X, data.y, "X")
         super().__init__(settings, replace(data, X=X, y=y), seed, network, watch)
-        backgrounds = peers.gather(self.background if self.own.count else None)
+        backgrounds = peers.gather(self.background if self.own.n else None)
         self.background = next(found for found in backgrounds if found is not None)
 
     @property
@@ -141,7 +142,7 @@ class SharedProblem(Problem):
     def _share(
         self, share: float, classes: np.ndarray | None, y: Any, weights: np.ndarray | None, seed: int
     ) -> HeldOut:
-        of_all = None if classes is None else together(self.peers, classes[: self.own.count])
+        of_all = None if classes is None else together(self.peers, classes[: self.own.n])
         self.rows, rows = split(share, of_all, self.samples, seed)
         own = self.own.own(rows)
         X, places = divided(self.X, own if len(own) else np.arange(1))
@@ -157,5 +158,5 @@ class SharedProblem(Problem):
     def _of_all(self, held: HeldOut, count: int) -> SharedHeldOut:
         targets, y = together(self.peers, held.targets[:count]), together(self.peers, held.y[:count])
         made = SharedHeldOut(held.X, targets, y, held.weights, held.rows)
-        made.peers, made.count = self.peers, count
+        made.peers, made.own_n = self.peers, count
         return made

@@ -45,7 +45,7 @@ class SharedRun(Run):
     def _make_trainer(self, plan: Plan) -> SharedTrainer:
         assert isinstance(self.problem, SharedProblem)
         rows, is_whole = self.problem.own, self.average_every is None
-        own = replace(plan, batch_size=max(1, min(plan.batch_size, rows.count)), keeps_gradient=is_whole)
+        own = replace(plan, batch_size=max(1, min(plan.batch_size, rows.n)), keeps_gradient=is_whole)
         return SharedTrainer(self.peers, super()._make_trainer(own), rows, plan, self.average_every)
 
     def _open(self, plan: CheckpointPlan, more: dict[str, Any]) -> Checkpoints:
