@@ -15,8 +15,10 @@ from bench.peers.job import Job
 IDLE_SECONDS = 0.5
 
 
-def prepare(job: Job) -> Callable[[], dict[str, Any]]:
+def prepare(job: Job, comm: Any = None, own: slice = slice(None)) -> Callable[[], dict[str, Any]]:
+    """With a communicator of MPI, for the rows that are this rank's own."""
     w, (X, y) = job.workload, job.raw()
+    X, y = X[own], y[own]
     weights, biases = job.parameters()
     network = fastfc.Network(
         w.layers, activation=w.activation, loss=w.loss, output_activation=w.output_activation,
@@ -48,7 +50,7 @@ def prepare(job: Job) -> Callable[[], dict[str, Any]]:
 
     def run() -> dict[str, Any]:
         begin = time.perf_counter()
-        result = fastfc.train((X, y), backend=backend, threads=threads, network=network, seed=0, **settings)
+        result = fastfc.train((X, y), backend=backend, threads=threads, network=network, comm=comm, seed=0, **settings)
         called = time.perf_counter() - begin
         return {
             "seconds": called if w.task == "call" else sum(record.seconds for record in result.history) / w.epochs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-FASTFC, JAX, TORCH, SKLEARN, NUMPY, ESTIMATOR, SKLEARN_ESTIMATOR = (
+FASTFC, JAX, TORCH, SKLEARN, NUMPY, ESTIMATOR, SKLEARN_ESTIMATOR, MPI = (
     "bench.fastfc_engine",
     "bench.peers.jax_engine",
     "bench.peers.torch_engine",
@@ -16,6 +16,7 @@ FASTFC, JAX, TORCH, SKLEARN, NUMPY, ESTIMATOR, SKLEARN_ESTIMATOR = (
     "bench.peers.numpy_engine",
     "bench.estimator_engine",
     "bench.peers.sklearn_estimator",
+    "bench.mpi_engine",
 )
 REFERENCE_FLOOR = 0.20  # s: the dense floor of row 1 on the machine for which the times of row 9 are stated
 PASSES = ("epoch", "predict")  # of whose time one pass over the rows is the dense floor

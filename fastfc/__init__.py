@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastfc.errors import (
         CompilationWarning,
         DataError,
+        DistributedError,
         DivergenceError,
         DownloadError,
         FastFCError,
@@ -39,6 +40,7 @@ _HOMES = {
     "fastfc.errors": (
         "CompilationWarning",
         "DataError",
+        "DistributedError",
         "DivergenceError",
         "DownloadError",
         "FastFCError",
@@ -62,6 +64,7 @@ __all__ = [
     "CompilationWarning",
     "DataError",
     "Dataset",
+    "DistributedError",
     "DivergenceError",
     "DownloadError",
     "EarlyStopping",

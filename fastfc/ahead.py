@@ -6,6 +6,7 @@ Which there are is found by trainings and predictions that ask for kernels and g
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.entry import Kernel, kernel_of, listing
 from fastfc.kernels.fused.shipped import folder_of
-from fastfc.kernels.plan import ACTIVATIONS, LOSSES
-from fastfc.settings import DTYPES
+from fastfc.kernels.plan import ACTIVATIONS, LOSSES, Epoch
+from fastfc.network import Network
+from fastfc.settings import DTYPES, Settings
 from fastfc.train import train
 
 Training = tuple[Any, dict[str, Any]]  # (X, y), and settings
@@ -32,7 +34,8 @@ def usual() -> list[Kernel]:
 
 def everything() -> list[Kernel]:
     """Kernels of all trainings that there can be."""
-    return _asked_for((data, {"dtype": dtype, **settings}) for dtype in DTYPES for data, settings in _trainings())
+    asked = _asked_for((data, {"dtype": dtype, **settings}) for dtype in DTYPES for data, settings in _trainings())
+    return list(dict.fromkeys([*asked, *_of_ranks()]))
 
 
 def ship(kernels: list[Kernel]) -> None:
@@ -58,6 +61,21 @@ def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
                 predictor.label(rows[:1])
                 if not isinstance(X, np.ndarray):
                     predictor.outputs(type(X)(rows))
+    return list(listed)
+
+
+def _of_ranks() -> list[Kernel]:
+    """The update along a gradient that several processes have added up."""
+    X, y = _numbers()
+    with listing() as listed:
+        for dtype in DTYPES:
+            network = Network((FEATURES, 4, 2), dtype=dtype)
+            plan = replace(network.plan(Settings(dtype=dtype), SAMPLES), keeps_gradient=True)
+            state = {"weights": list(network.weights), "biases": list(network.biases)}
+            trainer = load_backend("numba")[0](plan, X.astype(dtype), y, state, 1, "dense")
+            rules, scale = plan.optimizer.rules(np.zeros(1, dtype)), plan.scales(SAMPLES)
+            trainer.apply(Epoch(np.arange(SAMPLES), np.zeros((0, 2), np.int8), rules, scale, scale.copy()), 0, 0)
+            trainer.close()
     return list(listed)
 
 

@@ -31,6 +31,10 @@ class DivergenceError(FastFCError, ArithmeticError):
     """Training produced a loss that is not finite."""
 
 
+class DistributedError(FastFCError, RuntimeError):
+    """The ranks of a training have come apart."""
+
+
 class CompilationWarning(RuntimeWarning):
     """Kernels compile as they should, but not as fast as they could: for long, or anew in every process."""
 

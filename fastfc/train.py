@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Unpack
 
 from fastfc.backend import load_backend
 from fastfc.data import Dataset, load_data
+from fastfc.distributed.data import shared
+from fastfc.distributed.peers import peers_of
+from fastfc.distributed.run import SharedRun
 from fastfc.errors import InvalidType, invalid
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.interrupts import deferred_interrupts
@@ -20,7 +24,7 @@ from fastfc.machine.terminal import announce
 from fastfc.machine.threads import check_threads
 from fastfc.network import Network
 from fastfc.renamed import old_keywords
-from fastfc.results import TrainResult
+from fastfc.results import TrainResult, json_settings
 from fastfc.settings import Settings, SettingsDict
 from fastfc.training.callbacks import EarlyStopping, Listeners, check_callbacks, check_early_stopping
 from fastfc.training.evaluation import Metric, Watch, check_metrics, check_validation
@@ -61,6 +65,8 @@ def train(
     on_interrupt: str = "return",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
+    comm: Any = None,
+    average_every: int | None = None,
     **settings: Unpack[SettingsDict],
 ) -> TrainResult:
     """Train a fully connected network.
@@ -107,33 +113,55 @@ def train(
                       one, training goes on from there, and ends with the very weights that it would have had
                       uninterrupted. A training that is finished goes on with more epochs, if its schedule gives the
                       epochs done the rates that they had, as "constant" does. Not with optimizer "lbfgs"
+    comm              an MPI communicator of mpi4py, such as MPI.COMM_WORLD, in each of whose processes this function is called
+                      with the same arguments, but for the data: arrays, also of test data, validation and weights, are the
+                      samples of this process, of which there may be none; what is named is divided among them. batch_size is that
+                      of all together. Callbacks are called, and lines and files are written, by rank 0 alone; each gets the
+                      whole result. `docs/mpi.md` says more
+    average_every     None: the steps are those of one process, up to rounding. k: each process makes k steps alone, then
+                      parameters and the optimiser's state are averaged (local SGD, Stich 2019)
     settings          the fields of `fastfc.settings.Settings`
 
     Raises InvalidArgument or InvalidType for what cannot be used, before anything is computed; DataError for data that
-    cannot be read; DivergenceError as soon as a loss is not finite.
+    cannot be read; DivergenceError as soon as a loss is not finite; DistributedError where processes no longer have the same bits.
     """
-    whole("seed", seed, 0)
-    _check_limits(steps_per_call, max_seconds, on_interrupt)
-    plan = _checkpoint_plan(checkpoint, checkpoint_every)
-    functions = _functions(on_epoch, on_steps)
-    watch, others = _watch(validation, metrics, early_stopping, callbacks)
-    most = check_threads(threads)
-    load_backend(backend)
-    if state is not None and network is None:
-        raise invalid("state", "no network", "the network that it goes with")
-    chosen, dataset = _settings_and_data(recipe, data, test_data, network, settings)
-    if chosen.optimizer == "lbfgs":
-        _check_lbfgs(settings, checkpoint, steps_per_call)
-    dataset = _weighted(dataset, sample_weight, class_weight)
-    listeners = Listeners(steps_per_call=steps_per_call)
-    run = Run(chosen, dataset, backend, threads, int(seed), network, state, watch)
-    for monitor in (watch.stopping, *others):
-        if isinstance(monitor, Monitor):
-            monitor.check_name(run.problem.measured, watch.metrics)
-    if progress:
-        announce(dataset.notice)
-    bars = [callback for callback in others if isinstance(callback, ProgressBar)] or [ProgressBar()] * bool(progress)
-    with ExitStack() as stack:
+    with peers_of(comm) as peers, ExitStack() as stack:
+        whole("seed", seed, 0)
+        _check_limits(steps_per_call, max_seconds, on_interrupt)
+        plan = _checkpoint_plan(checkpoint, checkpoint_every)
+        functions = _functions(on_epoch, on_steps)
+        watch, others = _watch(validation, metrics, early_stopping, callbacks)
+        threads = peers.threads(threads) if peers else threads
+        most = check_threads(threads)
+        load_backend(backend)
+        if state is not None and network is None:
+            raise invalid("state", "no network", "the network that it goes with")
+        load = partial(_settings_and_data, recipe, data, test_data, network, settings)
+        chosen, dataset = peers.root_first(load) if peers else load()
+        if chosen.optimizer == "lbfgs":
+            _check_lbfgs(settings, checkpoint, steps_per_call)
+        _check_average(average_every, comm, chosen)
+        given = backend, threads, int(seed), network, state, watch
+        if peers:
+            limits = {"seed": seed, "backend": backend, "max_seconds": max_seconds, "steps_per_call": steps_per_call}
+            limits |= {"average_every": average_every, "checkpoint_every": plan and plan.every}
+            limits |= {"early_stopping": watch.stopping, "validation": type(validation).__name__}
+            peers.same("train", json_settings(chosen) | limits)
+            is_named = data is None or isinstance(data, (str, os.PathLike))
+            dataset = shared(peers, dataset, is_named, sample_weight, class_weight)
+            run: Run = SharedRun(peers, average_every, chosen, dataset, *given)
+        else:
+            run = Run(chosen, _weighted(dataset, sample_weight, class_weight), *given)
+        for monitor in (watch.stopping, *others):
+            if isinstance(monitor, Monitor):
+                monitor.check_name(run.problem.measured, watch.metrics)
+        if peers and not peers.is_root:
+            progress, others, functions = False, [], SimpleNamespace()
+        if progress:
+            announce(dataset.notice)
+        bars = [callback for callback in others if isinstance(callback, ProgressBar)]
+        bars = bars or [ProgressBar()] * bool(progress)
+        listeners = Listeners(steps_per_call=steps_per_call)
         for bar in bars:
             stack.enter_context(bar)
             bar.start(run.result)
@@ -148,9 +176,18 @@ def train(
         run.train(listeners, Limits(max_seconds, interrupts))
     if interrupts.came and on_interrupt == "raise":
         raise KeyboardInterrupt
-    if interrupts.came and not bars:
+    if interrupts.came and not bars and (peers is None or peers.is_root):
         print(INTERRUPTED, file=sys.stderr)
     return run.result
+
+
+def _check_average(average_every: Any, comm: Any, settings: Settings) -> None:
+    if average_every is None:
+        return
+    whole("average_every", average_every, 1)
+    if comm is None or settings.optimizer == "lbfgs":
+        without = "without comm" if comm is None else "with optimizer 'lbfgs'"
+        raise invalid("average_every", average_every, f"None {without}")
 
 
 def _check_lbfgs(given: SettingsDict, checkpoint: Any, steps_per_call: Any) -> None:

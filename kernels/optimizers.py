@@ -288,3 +288,9 @@ def of_squares(keep: float, fresh: float, epsilon: float, decay: float = 0.0) ->
     """RMSprop (Hinton 2012) with keep = rho, fresh = 1 - rho; Adagrad (Duchi et al. 2011) with both 1."""
     numbers = ("decay", decay), ("keep_square", keep), ("fresh_square", fresh), ("epsilon", epsilon)
     return Optimizer(Adaptive, numbers)
+
+
+def clip(gradient: np.ndarray, most: float) -> None:
+    """To a norm of at most `most` (Pascanu et al. 2013), in place, in the form of torch.nn.utils.clip_grad_norm_."""
+    norm = np.sqrt(np.square(gradient, dtype=np.float64).sum())
+    gradient *= min(1.0, float(most / (norm + 1e-6)))

@@ -38,7 +38,8 @@ class Epoch(NamedTuple):
     """What an epoch trains on: order (n,) which sample comes when; shifts (n, 2) in that order, or empty; rules (steps, numbers)
     of the optimiser; scale (n,) of the gradient of each sample's loss, in that order, see `Plan.scales`; losses (n,), in that
     order, which are written; dropout_key, 0 <= key < 2**64, from which all masks of the epoch follow; penalties (steps,) float64,
-    which are written, or empty: the sum of the squares of all weights before each step."""
+    which are written, or empty: the sum of the squares of all weights before each step; first_sample, by which the numbers of the
+    samples that dropout goes by are larger than where they are in X."""
 
     order: np.ndarray
     shifts: np.ndarray
@@ -47,6 +48,7 @@ class Epoch(NamedTuple):
     losses: np.ndarray
     dropout_key: int = 0
     penalties: np.ndarray = np.zeros(0)
+    first_sample: int = 0
 
 
 @dataclass(frozen=True)

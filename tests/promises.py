@@ -20,6 +20,7 @@ PROMISES = {
     12: "memory, leaks, limits restored",
     13: "numbers at the edge, backends agree",
     14: "quotas, more threads than cores",
+    15: "ranks that fail or are interrupted",
 }
 
 

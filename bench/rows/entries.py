@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.workloads import ESTIMATOR, JAX, NUMPY, SKLEARN, SKLEARN_ESTIMATOR, TORCH, Entry, Workload
+from bench.workloads import ESTIMATOR, JAX, MPI, NUMPY, SKLEARN, SKLEARN_ESTIMATOR, TORCH, Entry, Workload
 
 fastfc = Entry("fastfc")
 jax = Entry("JAX", JAX)
@@ -17,6 +17,7 @@ numpy64 = Entry("numpy float64", variant="numpy", dtype="float64")
 numpy_wide = Entry("numpy float32, AVX-512 BLAS", variant="numpy", env=(("OPENBLAS_CORETYPE", "SkylakeX"),))
 fastfc_avx2 = Entry("fastfc built for AVX2", env=(("NUMBA_CPU_NAME", "haswell"), ("NUMBA_CPU_FEATURES", "")))
 by_hand = Entry("NumPy by hand", NUMPY)
+two_ranks = Entry("fastfc, 2 ranks", MPI)  # of one thread each
 ours = Entry("fastfc", ESTIMATOR, dtype="float64")
 theirs = Entry("scikit-learn", SKLEARN_ESTIMATOR, dtype="float64")
 

@@ -1,11 +1,11 @@
-"""Rows 13 to 19: what training can do beyond gradient descent, against the same without it, and against others."""
+"""Rows 13 to 19 and 30: what training can do beyond gradient descent, against the same without it, and against others."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.rows.entries import compiled, fastfc, jax, other, sklearn, torch
-from bench.rows.kernels import MIDDLE, MNIST, MNIST_EPOCHS
+from bench.rows.entries import compiled, fastfc, jax, other, sklearn, torch, two_ranks
+from bench.rows.kernels import MIDDLE, MNIST, MNIST_EPOCHS, WIDE
 from bench.workloads import Claim, Row, Workload
 
 ADAM = replace(MNIST_EPOCHS, optimizer="adam", lr=1e-3)
@@ -51,5 +51,11 @@ ROWS = (
         "19", "lbfgs, 20 iterations on 10,000 rows, 784-100-10, whole call", LBFGS,
         (fastfc, sklearn),
         (Claim("faster", 3, ("scikit-learn",)),),
+    ),
+    Row(
+        # At most 1.25 times as long is an efficiency of at least 0.8.
+        "30", "row 5b in 2 processes of one thread, by MPI, against one of two", replace(WIDE, epochs=3),
+        (fastfc, two_ranks),
+        (Claim("within", 1.25, ("fastfc",), two_ranks.name),),
     ),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastfc.errors import invalid
+from fastfc.errors import FastFCError, invalid
 from fastfc.machine.terminal import announce, counted, wrapped
 
 if TYPE_CHECKING:
@@ -29,23 +29,40 @@ def train(options: argparse.Namespace) -> int:
     import fastfc
     from fastfc.cli.options import given_settings
 
-    settings = given_settings(options)
+    settings, comm = given_settings(options), _communicator(options)
     _check_outputs(options)
-    result = fastfc.train(
-        options.data,
-        _test_data(options),
-        progress=True,
-        early_stopping=_early_stopping(options),
-        **_chosen(options, "validation", "class_weight", "recipe", "backend", "threads", "seed"),
-        **_chosen(options, "max_seconds", "checkpoint", "checkpoint_every"),
-        **settings,
-    )
+    try:
+        result = fastfc.train(
+            options.data,
+            _test_data(options, comm),
+            progress=True,
+            early_stopping=_early_stopping(options),
+            **_chosen(options, "validation", "class_weight", "recipe", "backend", "threads", "seed"),
+            **_chosen(options, "max_seconds", "checkpoint", "checkpoint_every", "average_every"),
+            comm=comm,
+            **settings,
+        )
+    except FastFCError:
+        if comm and comm.rank:
+            return 0  # rank 0 has the same error, and says it
+        raise
+    if comm and comm.rank:
+        return 0
     _print_result(result)
     if options.out:
         _write_run(result, options.out)
     if options.json:
         _write_json(options.json, result.to_dict())
     return INTERRUPTED if result.interrupted and not result.out_of_time else 0
+
+
+def _communicator(options: argparse.Namespace) -> Any:
+    """That of all processes with --mpi; else None."""
+    if not options.mpi:
+        return None
+    from fastfc.distributed.peers import world
+
+    return world()
 
 
 def _early_stopping(options: argparse.Namespace) -> Any:
@@ -302,8 +319,16 @@ def _load(name: str | None) -> Dataset:
     return data
 
 
-def _test_data(options: argparse.Namespace) -> tuple[Any, Any] | None:
-    return _load(options.test_data).held_out()[:2] if options.test_data else None
+def _test_data(options: argparse.Namespace, comm: Any = None) -> tuple[Any, Any] | None:
+    if not options.test_data:
+        return None
+    X, y = _load(options.test_data).held_out()[:2]
+    if comm is None:
+        return X, y
+    from fastfc.distributed import part
+
+    own = part(len(y), comm)
+    return X[own], y[own]
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

@@ -100,6 +100,10 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint-every", type=int, default=1, metavar="N", help="epochs between checkpoints (default: 1)"
     )
+    parser.add_argument("--mpi", action="store_true", help="with mpiexec: one training in all processes that it starts")
+    parser.add_argument(
+        "--average-every", type=int, metavar="K", help="with --mpi: processes train alone, and average after K steps"
+    )
     files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
     _add_json(parser)

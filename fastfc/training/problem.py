@@ -36,13 +36,13 @@ class Problem:
         self.X, kind = check_inputs(data.X, self.dtype, trained_on=trained_on), input_kind(data.X)
         self.input_kind = trained_on if trained_on and kind == "float" else kind
         n, loss = self.X.shape[0], settings.loss
-        self.targets, self.outputs = check_targets(data.y, n, settings.outputs, loss, self.dtype)
+        self.targets, self.outputs = check_targets(data.y, n, self._known_outputs(data.y), loss, self.dtype)
         self.regression = loss in REGRESSIONS and self.targets.ndim == 2
         if self.regression and settings.label_smoothing:
             raise invalid("label_smoothing", settings.label_smoothing, f"0 with loss {loss!r} of numbers")
         self.test = None if data.X_test is None else self._held_out(data.X_test, data.y_test, None, "test_data")
-        own = None if data.sample_weight is None else check_weights(data.sample_weight, n)
-        self.rows = np.arange(n)
+        own = None if data.sample_weight is None else check_weights(data.sample_weight, self.samples)
+        self.rows = np.arange(self.samples)
         self.validation = self._validation(watch.validation, data.y, own, seed)
         self._weigh(own, data.class_factor)
         self.metrics_on = self.validation or self.test
@@ -50,6 +50,11 @@ class Problem:
             raise invalid("metrics", ", ".join(watch.metrics), "none without a validation set or test data")
         self.measured = self._measured(watch)
         self.background = background_of(self.X)
+
+    @property
+    def samples(self) -> int:
+        """How many there are, those held out of them included."""
+        return self.X.shape[0]
 
     @property
     def n(self) -> int:
@@ -62,16 +67,25 @@ class Problem:
             return None
         classes = classes_of(self.targets, self.settings.loss, self.regression)
         if not isinstance(given, (tuple, list)):
-            self.rows, rows = split(given, classes, self.X.shape[0], seed)
-            X, places = divided(self.X, rows)
-            own = None if weights is None else check_weights(weights[rows], len(rows), "sample_weight of validation")
-            return HeldOut(X, self.targets[rows], np.asarray(y)[rows], own, places)
+            return self._share(given, classes, y, weights, seed)
         if len(given) not in (2, 3):
             expected = "(X, y) or (X, y, sample_weight)"
             raise InvalidType(f"validation: given {type(given).__name__} of length {len(given)}, expected {expected}")
         held = self._held_out(*load_pair(given[:2], "validation"), given[2] if len(given) == 3 else None, "validation")
         check_classes(classes_of(held.targets, self.settings.loss, self.regression), classes)
         return held
+
+    def _share(
+        self, share: float, classes: np.ndarray | None, y: Any, weights: np.ndarray | None, seed: int
+    ) -> HeldOut:
+        self.rows, rows = split(share, classes, self.samples, seed)
+        X, places = divided(self.X, rows)
+        own = None if weights is None else check_weights(weights[rows], len(rows), "sample_weight of validation")
+        return HeldOut(X, self.targets[rows], np.asarray(y)[rows], own, places)
+
+    def _known_outputs(self, y: Any) -> int | None:
+        """How many outputs there are, where the targets y do not say it."""
+        return self.settings.outputs
 
     def _held_out(self, X: Any, y: Any, weights: Any, what: str) -> HeldOut:
         inputs = check_inputs(X, self.dtype, f"X of {what}", self.X.shape[1], self.input_kind)

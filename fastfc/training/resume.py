@@ -117,6 +117,9 @@ class Checkpoints:
 
     def _check(self, done: int, settings: dict[str, Any]) -> None:
         own = self.identity
+        ranks, now = (found.get("ranks", 1) for found in (settings, own))
+        if ranks != now:
+            raise invalid("checkpoint", f"one of a training in {ranks} processes", f"one of {now}, as there are now")
         different = sorted(key for key in own if key not in settings or settings[key] != own[key])
         if different:
             raise invalid("checkpoint", f"one of a training with other {', '.join(different)}", "one of this training")

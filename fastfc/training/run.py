@@ -13,7 +13,7 @@ import numpy as np
 from fastfc.backend import compile_seconds, load_backend
 from fastfc.data import Dataset
 from fastfc.errors import DivergenceError, invalid
-from fastfc.kernels.plan import Epoch
+from fastfc.kernels.plan import Epoch, Plan
 from fastfc.machine.threads import check_threads, threads_to_train
 from fastfc.network import Network
 from fastfc.results import EpochRecord, TrainResult
@@ -59,7 +59,7 @@ class Run:
     ) -> None:
         dtype = np.dtype(settings.dtype)
         self.settings, self.rng, self.watch, self.seed = settings, np.random.default_rng(seed), watch or Watch(), seed
-        problem = self.problem = Problem(settings, data, seed, network, self.watch)
+        problem = self.problem = self._make_problem(data, network)
         self.model = problem.make_model(backend, network, self.rng)
         self.batch_size = min(settings.batch_size or problem.n, problem.n)
         self.plan = replace(self.model.plan(settings, self.batch_size), background=problem.background)
@@ -68,7 +68,7 @@ class Run:
         if state is not None:
             self._go_on_with(state)
         self.steps_done = self.first_step
-        self.sampling = Sampling(settings, problem.rows, problem.X.shape[0], dtype, self.rng)
+        self.sampling = Sampling(settings, problem.rows, problem.samples, dtype, self.rng)
         self.rates = self._planned_rates(dtype)
         of_validation = "validation_loss" if problem.validation else "loss"
         self.plateau = Plateau(of_validation, settings.plateau_factor, settings.plateau_patience)
@@ -88,14 +88,24 @@ class Run:
         self.hint = "smaller inputs" if settings.optimizer == "lbfgs" else "a smaller lr"
         self.kept: list[np.ndarray] = []  # parameters of the best epoch that the checkpoint has
 
-    def _threads(self, given: int | None, backend: str) -> tuple[int, int]:
-        """How many threads compute at first, and at most: as many as are given, or as pay for themselves. BLAS looks to that."""
+    def _threads(self, given: int | None, backend: str) -> tuple[int, int | None]:
+        """How many threads compute at first, and at most; None: always as many, as they are given, or BLAS looks to that."""
         most = check_threads(given)
         if given is not None or backend == "numpy":
-            return most, most
+            return most, None
         steps = 1 if self.settings.optimizer == "lbfgs" else self._steps(1)
         first = threads_to_train(most, self.model.layers, self.batch_size, steps)
-        return first, most if first > 1 else 1
+        return first, most if first > 1 else None
+
+    def _make_problem(self, data: Dataset, network: Network | None) -> Problem:
+        return Problem(self.settings, data, self.seed, network, self.watch)
+
+    def _make_trainer(self, plan: Plan) -> Any:
+        trainer_class, _ = load_backend(self.result.backend)
+        problem, kernel = self.problem, self.result.input_kernel
+        trainer = trainer_class(plan, problem.X, problem.targets, self.state, self.pace.rungs[-1], kernel)
+        trainer.threads = min(trainer.threads, self.threads)
+        return trainer
 
     def _go_on_with(self, state: dict[str, Any]) -> None:
         """Take up the state of another training; one that kept no average begins it with the network's parameters."""
@@ -122,11 +132,8 @@ class Run:
         problem.smooth(self.plan)
         if checkpoint is not None:  # it tells the data by the targets as they are now
             self._go_on(checkpoint)
-        trainer_class, _ = load_backend(self.result.backend)
         start, spent = time.perf_counter(), compile_seconds()
-        kernel = self.result.input_kernel
-        self.trainer = trainer_class(self.plan, problem.X, problem.targets, self.state, self.pace.rungs[-1], kernel)
-        self.trainer.threads = min(self.trainer.threads, self.threads)
+        self.trainer = self._make_trainer(self.plan)
         rules, shifts = self.optimizer.rules(self.rates[:1], self.first_step), self.sampling.shifts(problem.rows[:1], 1)
         self.trainer.run(Epoch(problem.rows, shifts, rules, self.plan.scales(0), self.losses), 0, 0)
         self.result.train_seconds = time.perf_counter() - start - (compile_seconds() - spent)
@@ -147,7 +154,7 @@ class Run:
             more["validation"] = [digest(part) for part in parts]
         if self.watch.stopping:
             more["early_stopping"] = self.watch.stopping.identity
-        self.checkpoints = Checkpoints(plan, self.result, problem.X, problem.targets, self.rates, self._end, more)
+        self.checkpoints = self._open(plan, more)
         snapshot = self.checkpoints.read()
         if snapshot is None:
             self.checkpoints.write(self._snapshot(0))
@@ -163,6 +170,10 @@ class Run:
         self.rng.bit_generator.state = snapshot.generator
         if snapshot.losses is not None:
             self.sampling.losses = snapshot.losses
+
+    def _open(self, plan: CheckpointPlan, more: dict[str, Any]) -> Checkpoints:
+        problem = self.problem
+        return Checkpoints(plan, self.result, problem.X, problem.targets, self.rates, self._end, more)
 
     def _snapshot(self, epoch: int) -> Snapshot:
         losses = None if self.settings.top_loss_fraction is None else self.sampling.losses
@@ -218,13 +229,13 @@ class Run:
         last = is_enough or epoch == settings.epochs
         if self.checkpoints and (last or self.checkpoints.plan.is_due(epoch, settings.epochs)):
             self.checkpoints.write(self._snapshot(epoch))
-        if limits.interrupts.came or (limits.is_over() and not last):
+        if limits.is_over() and (limits.came or not last):
             return self._stop()
         self.result.stopped_early = epoch < settings.epochs and is_enough
         return last
 
     def _stop(self) -> bool:
-        self.result.interrupted, self.result.out_of_time = True, not self.limits.interrupts.came
+        self.result.interrupted, self.result.out_of_time = True, not self.limits.came
         return True
 
     def _drawn(self, epoch: int, order: np.ndarray, shifts: np.ndarray) -> Epoch:
@@ -247,7 +258,7 @@ class Run:
         n, steps, done, pace = len(order), self._steps(epoch), 0, self.pace
         while done == 0 or (done < steps and not limits.is_over()):
             stop = min(done + (listeners.steps_per_call or self.count), steps)
-            if pace.threads != self.trainer.threads and len(pace.rungs) > 1:
+            if len(pace.rungs) > 1 and pace.threads != self.trainer.threads:
                 self.trainer.threads = pace.threads
                 self.trainer.run(drawn, done, done)  # binds its calls
             began = time.perf_counter()
@@ -261,10 +272,14 @@ class Run:
                 losses = self._step_losses(done, stop)
                 listeners.call("on_steps", limits.interrupts, epoch, min(stop * self.batch_size, n), n, losses)
             left = min(pace.seconds or SLICE_SECONDS, max(limits.seconds_left(), 0.01))
-            self.count = max(1, int((stop - done) * left / max(took, 1e-6)))
+            self.count = self._next_count(max(1, int((stop - done) * left / max(took, 1e-6))))
             done = stop
         self.sampling.remember(order, self.losses)
         return time.perf_counter() - start, done == steps
+
+    def _next_count(self, steps: int) -> int:
+        """How many steps are made before the clock is looked at again, where so many seem right."""
+        return steps
 
     def _iterations(self) -> None:
         """An iteration of L-BFGS is an epoch, and its loss that of the parameters to which it led."""

@@ -58,7 +58,7 @@ def run(team, model, problem, varying):
                 call(problem.parts.square, (team, model, problem, 0, problem.memory.squares[0]))
         lo, hi = share(coming, UNIT, team.thread, team.threads)
         order, shifts = span.order[stop:next_stop], span.shifts[stop:next_stop]
-        phases.fetch(team, model, problem, phases.Coming(order, shifts, span.key, coming_first, coming), lo, hi)
+        phases.fetch(team, model, problem, phases.Coming(order, shifts, span, coming_first, coming), lo, hi)
         passed = barrier(team, passed)
 
         if rows > 0:

@@ -34,7 +34,7 @@ def list_sample(problem, dtype, chosen, shifts, key, work):
         begin, end = rows.indptr[chosen[0]], rows.indptr[chosen[0] + 1]
         return csr.list_row(rows, dtype, begin, end, ZERO, scale, features, work)
     stored = view_rows(problem.memory.codes, 0, 1)
-    phases.load_samples(problem, chosen, shifts, key, stored)
+    phases.load_samples(problem, chosen, chosen, shifts, key, stored)
     sparse.load_rows(as_dtype(stored, dtype), ZERO, ONE, ZERO, features, scale, work.x)
     return list_columns(work.x, features, work.index)
 

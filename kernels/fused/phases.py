@@ -38,7 +38,7 @@ LANES = VECTOR_BYTES // 4  # rows of weights that are transposed in whole blocks
 # and the update follows.
 Part = namedtuple("Part", "first rows step is_first is_last")
 Rows = namedtuple("Rows", "layer lo hi")  # of the weights of a layer
-Coming = namedtuple("Coming", "order shifts key first rows")  # samples of the next part, and where they are put
+Coming = namedtuple("Coming", "order shifts span first rows")  # samples of the next part, and where they are put
 # Weights and the rule by which they move along `init` + the gradient of a part; or, if `adds`, the gradient of earlier parts.
 Moved = namedtuple("Moved", "init weights rule adds")
 
@@ -96,14 +96,14 @@ def work_of(team, model, problem):
 
 
 @inline
-def arrange(team, problem, order, shifts):
+def arrange(team, problem, order, shifts, first_sample):
     """Put samples of one label side by side, for the sparse first layer: GROUP neighbours share most of their non-zeros.
 
     Within a batch the order changes nothing but the rounding of sums. Without labels it stays.
     """
     labels, of = problem.data.labels, problem.memory.arrangement
     place, chosen, moved = of.place[team.thread], of.chosen[team.thread], of.shifts[team.thread]
-    count, by_label = of.count[team.thread], labels.size > 0
+    numbers, count, by_label = of.numbers[team.thread], of.count[team.thread], labels.size > 0
     for c in range(count.size):
         count[c] = 0
     if by_label:
@@ -115,21 +115,23 @@ def arrange(team, problem, order, shifts):
         c = labels[order[i]] if by_label else 0
         place[count[c]] = i
         chosen[count[c]] = order[i]
+        numbers[count[c]] = order[i] + first_sample
         count[c] += 1
     for i in range(shifts.shape[0]):
         moved[i, 0], moved[i, 1] = shifts[place[i], 0], shifts[place[i], 1]
 
 
 @inline
-def load_samples(problem, chosen, shifts, key, codes):
-    """The chosen samples into codes (chosen, bytes), shifted where shifts (chosen, 2) is not empty; then dropped, where wanted."""
+def load_samples(problem, chosen, numbers, shifts, key, codes):
+    """The chosen samples, which have these numbers, into codes (chosen, bytes), shifted where shifts (chosen, 2) is not empty; then
+    dropped, where wanted."""
     options, parts = problem.options, problem.parts
     if problem.data.csr.indptr.size > 0 or shifts.shape[0] > 0:
         call(parts.load, (problem.data, chosen, shifts, options.height, options.width, problem.numbers.outside, codes))
     else:
         batch.gather(problem.data.X, chosen, codes)
     if parts.drop_codes != 0:
-        call(parts.drop_codes, (codes, chosen, key, parts.rates[0], problem.numbers.kept))
+        call(parts.drop_codes, (codes, numbers, key, parts.rates[0], problem.numbers.kept))
 
 
 @inline
@@ -145,10 +147,11 @@ def load_targets(problem, chosen, target):
 def fetch(team, model, problem, coming, lo, hi):
     """Rows lo to hi of the next part of a batch, whose samples are order (rows,): as they are stored, and if need be as floats."""
     of, first = problem.memory.arrangement, coming.first
-    arrange(team, problem, coming.order, coming.shifts)
+    arrange(team, problem, coming.order, coming.shifts, coming.span.first_sample)
     codes = codes_of(problem, first + lo, first + hi)
     shifts = of.shifts[team.thread][lo : hi if coming.shifts.shape[0] > 0 else lo]
-    load_samples(problem, of.chosen[team.thread][lo:hi], shifts, coming.key, codes)
+    chosen, numbers = of.chosen[team.thread][lo:hi], of.numbers[team.thread][lo:hi]
+    load_samples(problem, chosen, numbers, shifts, coming.span.key, codes)
     if problem.options.convert:
         batch.multiply_by(codes, problem.numbers.scale, inputs_of(model, problem, first + lo, first + hi))
 
@@ -257,7 +260,7 @@ def by_samples(team, model, problem, span, start, lo, hi):
         scale[i] = span.scale[start + place[lo + i]]
     chosen = of.chosen[team.thread][lo:hi]
     load_targets(problem, chosen, target)
-    forward_samples(model, problem, chosen, span.key, lo, hi)
+    forward_samples(model, problem, of.numbers[team.thread][lo:hi], span.key, lo, hi)
     loss_and_delta(model, problem, target, scale, lo, hi, losses)
     for i in range(lo, hi):
         span.losses[start + place[i]] = losses[i - lo]
@@ -364,15 +367,15 @@ def by_features(team, model, problem, schedule, part):
 
 @inline
 def apply_gradient(team, model, problem, schedule, s):
-    """A thread's share of the step number `s` along the gradient that is kept: that of tiles without a term."""
+    """A thread's share of the step number `s` along the gradient that is kept: rows that are transposed while they are cached."""
     of_thread = problem.memory.rules[team.thread]
     for l in range(model.layout.shape[0]):
-        rows = rows_of(team, model, problem, l)
-        weights, gradient = weights_of(model, l, rows.lo, rows.hi), gradient_of(model, l, rows.lo, rows.hi)
-        none, rule = inputs_of(model, problem, 0, 0)[:, rows.lo : rows.hi], rule_of(schedule, s, l, WEIGHTS, of_thread)
-        delta, state = deltas_of(model, l, ZERO, ZERO), state_of(model, weights)
-        call(problem.parts.update, (none, delta, gradient, weights, state, rule))
-        transpose_rows(model, rows)
+        rows, rule = rows_of(team, model, problem, l), rule_of(schedule, s, l, WEIGHTS, of_thread)
+        for lo in range(rows.lo, rows.hi, LANES):
+            hi = min(lo + LANES, rows.hi)
+            weights, gradient = weights_of(model, l, lo, hi), gradient_of(model, l, lo, hi)
+            call(problem.parts.step, (weights, state_of(model, weights), gradient, rule))
+            transpose_rows(model, Rows(l, lo, hi))
     for l in range(team.thread, model.layout.shape[0], team.threads):
         bias, rule = bias_of(model, l), rule_of(schedule, s, l, BIASES, of_thread)
         call(problem.parts.step, (bias, state_of(model, bias), bias_gradient_of(model, l), rule))

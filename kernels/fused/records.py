@@ -185,11 +185,13 @@ class Places(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """How a part of a batch is arranged: its samples come in the order order[place], and are chosen = order[place]; shifts
+    """How a part of a batch is arranged: its samples come in the order order[place], are chosen = order[place], and have the numbers
+    chosen + first_sample; shifts
     (chunk, 2), scale (chunk,) of the gradient and losses (chunk,) in that order; count (outputs + 1,) is scratch."""
 
     place: Any
     chosen: Any
+    numbers: Any
     shifts: Any
     scale: Any
     losses: Any
@@ -235,8 +237,8 @@ class Schedule(NamedTuple):
 
 
 class Span(NamedTuple):
-    """order, shifts, scale, losses and penalties of an Epoch and its dropout key, of which steps start to stop are made; with
-    is_held = 1 without the update."""
+    """order, shifts, scale, losses and penalties of an Epoch, its dropout key and first_sample, of which steps start to stop are made;
+    with is_held = 1 without the update."""
 
     order: Any
     shifts: Any
@@ -244,6 +246,7 @@ class Span(NamedTuple):
     losses: Any
     penalties: Any
     key: int
+    first_sample: int
     start: int
     stop: int
     is_held: int

@@ -101,7 +101,8 @@ class Trainer:
         )
         self.cost = cost
         self.factors = plan.optimizer.factors(len(self.layers), dtype)
-        self._fill(state)
+        self.block = self.arena.memory[self.arena.gradient :][: self.arena.parameters] if kept else np.zeros(0, dtype)
+        self.fill(state)
         self.meeting = crew.new_meeting()
         self.crew: crew.Crew | None = None
         # Of each kernel and number of threads: a call for each thread, and for which epoch.
@@ -117,17 +118,17 @@ class Trainer:
         self._call(ONLINE if self.is_online else RUN, epoch, start, stop)
 
     def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
-        """The gradient of the batch of step `s`, of all layers in one flat array, which may be changed before `apply`.
+        """The gradient of the batch of step `s`, of all layers in one flat array, `block`, which may be changed before `apply`.
 
         Its numbers stand as the parameters do in the arena, padding included, which is 0 and must stay so. Only with
         plan.keeps_gradient.
         """
         self._call(RUN, epoch, s, s + 1, is_held=1)
-        return self.arena.memory[self.arena.gradient :][: self.arena.parameters]
+        return self.block
 
-    def apply(self, epoch: Epoch, s: int) -> None:
-        """The update of step `s` along what that array holds."""
-        self._call(APPLY, epoch, s, s + 1)
+    def apply(self, epoch: Epoch, s: int, stop: int | None = None) -> None:
+        """The update of step `s` along what that array holds. With stop == s none, and what is not compiled yet is."""
+        self._call(APPLY, epoch, s, s + 1 if stop is None else stop)
 
     def state(self) -> dict[str, Arrays]:
         """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
@@ -172,8 +173,8 @@ class Trainer:
         calls, bound_to = self.calls.get((kernel.name, self.threads), ([], None))
         if epoch is bound_to:
             return calls
-        order, shifts, rules, scale, losses, key, penalties = epoch
-        span = Span(order, shifts, scale, losses, penalties, key, 0, 0, 0)
+        order, shifts, rules, scale, losses, key, penalties, first_sample = epoch
+        span = Span(order, shifts, scale, losses, penalties, key, first_sample, 0, 0, 0)
         varying = Varying(Schedule(rules, self.factors), span)
         if calls:
             for call in calls:
@@ -222,7 +223,8 @@ class Trainer:
             views[name] = [*kept["weights"], *kept["biases"]]
         return views
 
-    def _fill(self, state: dict[str, Arrays]) -> None:
+    def fill(self, state: dict[str, Arrays]) -> None:
+        """The parameters and the optimiser's state become those of `state`, as it is given to a Trainer."""
         for name, views in self._views().items():
             for view, given in zip(views, state.get(name, []), strict=name in state):
                 view[:] = given
@@ -275,6 +277,7 @@ def _memory(
         stored = codes.reshape(2 * chunk, features)
     rows = sum(plan.layers[:-1]) + len(plan.layers) - 1
     arrangement = Arrangement(
+        np.zeros((threads, chunk), np.int64),
         np.zeros((threads, chunk), np.int64),
         np.zeros((threads, chunk), np.int64),
         np.zeros((threads, chunk, 2), np.int64),

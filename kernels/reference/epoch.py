@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.kernels.optimizers import BIASES, WEIGHTS, Rule
+from fastfc.kernels.optimizers import BIASES, WEIGHTS, Rule, clip
 from fastfc.kernels.plan import Epoch, Plan
 from fastfc.kernels.reference import activations, batch, dense, dropout, losses
 from fastfc.kernels.reference.optimizers import step
@@ -37,14 +37,8 @@ class Trainer:
     ) -> None:
         self.threads = threads
         self.plan, self.X, self.targets = plan, X, targets
-        self.weights = [w.astype(plan.dtype) for w in state["weights"]]
-        self.biases = [b[None].astype(plan.dtype) for b in state["biases"]]
-        self.layers = len(self.weights)
-        parameters, names = [*self.weights, *self.biases], plan.optimizer.states
-        self.kept = [np.zeros((len(names), *p.shape), plan.dtype) for p in parameters]  # (states, ...) for each
-        for k, name in enumerate(names):
-            for kept, given in zip(self.kept, state.get(name, []), strict=name in state):
-                kept[k] = given
+        self.fill(state)
+        self.layers, parameters = len(self.weights), self._parameters()
         self.block = np.zeros(sum(p.size for p in parameters), plan.dtype)
         self.gradients = _views(self.block, parameters)
         self.factors = plan.optimizer.factors(self.layers, plan.dtype)
@@ -63,7 +57,7 @@ class Trainer:
             if len(epoch.penalties):
                 epoch.penalties[s] = sum(np.square(w, dtype=np.float64).sum() for w in self.weights)
             if self.plan.clip_norm is not None:
-                self._clip(self.gradient(epoch, s), self.plan.clip_norm)
+                clip(self.gradient(epoch, s), self.plan.clip_norm)
                 self.apply(epoch, s)
                 continue
             a, delta = self._back(epoch, s)
@@ -74,16 +68,16 @@ class Trainer:
                 step(self.biases[l], self.kept[self.layers + l], summed, of_biases)
 
     def gradient(self, epoch: Epoch, s: int) -> np.ndarray:
-        """The gradient of the batch of step `s`, of all layers in one flat array, which may be changed before `apply`."""
+        """The gradient of the batch of step `s`, of all layers in one flat array, `block`, which may be changed before `apply`."""
         a, delta = self._back(epoch, s)
         for l in range(self.layers):
             np.dot(a[l].T, delta[l], out=self.gradients[l])
             delta[l].sum(axis=0, keepdims=True, out=self.gradients[self.layers + l])
         return self.block
 
-    def apply(self, epoch: Epoch, s: int) -> None:
-        """The update of step `s` along what that array holds."""
-        for l in range(self.layers):
+    def apply(self, epoch: Epoch, s: int, stop: int | None = None) -> None:
+        """The update of step `s` along what that array holds. With stop == s none."""
+        for l in range(self.layers if stop != s else 0):
             for which, k in ((WEIGHTS, l), (BIASES, self.layers + l)):
                 rule = self._rule(epoch, s, l, which)
                 step(self._parameters()[k], self.kept[k], self.gradients[k], rule)
@@ -103,6 +97,16 @@ class Trainer:
         arrays = _views(flat, self._parameters())
         return {"weights": arrays[: self.layers], "biases": [b[0] for b in arrays[self.layers :]]}
 
+    def fill(self, state: dict[str, Arrays]) -> None:
+        """The parameters and the optimiser's state become those of `state`, as it is given to a Trainer."""
+        dtype, names = self.plan.dtype, self.plan.optimizer.states
+        self.weights = [w.astype(dtype) for w in state["weights"]]
+        self.biases = [b[None].astype(dtype) for b in state["biases"]]
+        self.kept = [np.zeros((len(names), *p.shape), dtype) for p in self._parameters()]  # (states, ...) for each
+        for k, name in enumerate(names):
+            for kept, given in zip(self.kept, state.get(name, []), strict=name in state):
+                kept[k] = given
+
     def state(self) -> dict[str, Arrays]:
         """Copies of the parameters and of the optimiser's state, as they are given to a Trainer."""
         kept = {
@@ -120,11 +124,6 @@ class Trainer:
     def _rule(self, epoch: Epoch, s: int, layer: int, which: int) -> Rule:
         return Rule(epoch.rules[s] * self.factors[layer, which], self.plan.optimizer.kind)
 
-    def _clip(self, gradient: np.ndarray, most: float) -> None:
-        """To a norm of at most `most` (Pascanu et al. 2013), in the form of torch.nn.utils.clip_grad_norm_."""
-        norm = np.sqrt(np.square(gradient, dtype=np.float64).sum())
-        gradient *= min(1.0, float(most / (norm + 1e-6)))
-
     def _back(self, epoch: Epoch, s: int) -> tuple[Arrays, Arrays]:
         """The batch of step s through the network and back: what goes into each layer, and dL/dz of each."""
         plan, size = self.plan, self.plan.batch_size
@@ -133,12 +132,13 @@ class Trainer:
         a, delta, slopes = ([array[:m] for array in arrays] for arrays in (self.a, self.delta, self.slopes))
         target = self._load(order, epoch.shifts[part], a[0])
 
-        self._drop(a[0], a[0][:0], order, epoch.dropout_key, 0)
+        numbers = order + epoch.first_sample
+        self._drop(a[0], a[0][:0], numbers, epoch.dropout_key, 0)
         for l in range(self.layers):
             dense.forward(a[l], self.weights[l], self.biases[l], a[l + 1])
             activations.activate(a[l + 1], slopes[l], plan.activations[l])
             if l + 1 < self.layers:
-                self._drop(a[l + 1], slopes[l], order, epoch.dropout_key, l + 1)
+                self._drop(a[l + 1], slopes[l], numbers, epoch.dropout_key, l + 1)
 
         HEADS[plan.loss](a[-1], target, epoch.scale[part], delta[-1], epoch.losses[part], plan.huber_delta)
         for l in range(self.layers - 1, -1, -1):
@@ -150,10 +150,10 @@ class Trainer:
                 dense.backward(delta[l], self.weights[l].T, delta[l - 1])
         return a, delta
 
-    def _drop(self, a: np.ndarray, slopes: np.ndarray, order: np.ndarray, key: int, layer: int) -> None:
+    def _drop(self, a: np.ndarray, slopes: np.ndarray, samples: np.ndarray, key: int, layer: int) -> None:
         rate = self.plan.dropout_rate(layer)
         if rate:
-            dropout.drop(a, slopes, order, key, layer, rate)
+            dropout.drop(a, slopes, samples, key, layer, rate)
 
     def _load(self, order: np.ndarray, shifts: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The batch: its samples into x, and its targets."""
