@@ -121,7 +121,7 @@ def test_the_variables_of_the_user(tmp_path: Path, cases: Cases) -> None:
     assert limit(FASTFC_NUM_THREADS="3", OMP_NUM_THREADS="2") == 2
     assert limit(OMP_NUM_THREADS="many") == limit(OMP_NUM_THREADS="0") == limit(FASTFC_NUM_THREADS="") == 64
     for wrong in ("many", "0", "-1"):
-        with pytest.raises(fastfc.InvalidArgument, match="^FASTFC_NUM_THREADS: given .*, expected a whole number >= 1$"):
+        with pytest.raises(fastfc.InvalidArgument, match=r"^FASTFC_NUM_THREADS: given .*, expected a whole number >= 1$"):
             limit(FASTFC_NUM_THREADS=wrong)
 
 
