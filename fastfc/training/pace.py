@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 PAIRS = 2  # of calls that a trial compares, one with the present number and one with another, in turns
 TRIAL_SECONDS = 0.02  # of a call in a trial: it begins and ends in 1 ms
@@ -26,7 +26,7 @@ class Pace:
         self.steps: Counter[int] = Counter()  # of this epoch, by threads
         self.spent = self.cost = 0.0  # seconds of all calls, and of them what trials cost
         self.queue: list[int] = []  # the numbers of threads that a trial still has to try
-        self.times: Counter[int] = Counter()  # in a trial, sums over its calls, by threads: seconds a step
+        self.times: defaultdict[int, float] = defaultdict(float)  # in a trial, sums over its calls, by threads: seconds a step
         self.tried = 0.0  # seconds of a trial with the other number
         self.won: Counter[int] = Counter()  # trials on end that a number has won
         self.is_up = False  # whether the next trial is of more threads
@@ -54,7 +54,7 @@ class Pace:
         self.is_up = not self.is_up
         place = self.rungs.index(self.present) + (1 if self.is_up else -1)
         if 0 <= place < len(self.rungs):
-            self.times, self.tried, self.queue = Counter(), 0.0, [self.rungs[place], self.present] * PAIRS
+            self.times, self.tried, self.queue = defaultdict(float), 0.0, [self.rungs[place], self.present] * PAIRS
 
     def _judge(self) -> None:
         """The number that is tried is taken once it has won often enough; what a trial cost is what it took too long."""
