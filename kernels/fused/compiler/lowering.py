@@ -17,7 +17,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from numba import _dynfunc  # type: ignore[attr-defined]
-from numba.core import cgutils, compiler
+from numba.core import cgutils, compiler, event
 from numba.core.analysis import dead_branch_prune, rewrite_semantic_constants
 from numba.core.codegen import CodeLibrary, JITCodeLibrary
 from numba.core.postproc import PostProcessor
@@ -165,11 +165,12 @@ class HelperCompiler(compiler.CompilerBase):
 
 
 def straight(dispatcher) -> Callable[[Any], Any]:
-    """`dispatcher.compile` without its events, to which each helper that waits for another listens."""
+    """`dispatcher.compile` without its timers: each helper that waits for another would listen to all that LLVM does meanwhile."""
 
     def compile_helper(arguments: Any) -> Any:
         if arguments not in dispatcher.overloads:
-            dispatcher.add_overload(dispatcher._compiler.compile(arguments, None))
+            with event.trigger_event("numba:compile", data={"dispatcher": dispatcher, "args": arguments, "return_type": None}):
+                dispatcher.add_overload(dispatcher._compiler.compile(arguments, None))
         return dispatcher.overloads[arguments].entry_point
 
     return compile_helper
