@@ -10,6 +10,7 @@ import numpy as np
 
 from fastfc.errors import InvalidType, invalid
 from fastfc.network import Network
+from fastfc.validation import is_csr
 
 Column = tuple[str, float, float]  # name, least and most of what a form lets one set
 
@@ -48,6 +49,20 @@ def check_columns(columns: Sequence[Any] | None, network: Network) -> tuple[Colu
         raise invalid("columns", f"{len(columns)}", f"{network.layers[0]}, one for each input")
     low, high = (0.0, 255.0) if network.input_kind == "uint8" else (-3.0, 3.0)
     return tuple(_column((one, low, high) if isinstance(one, str) else one) for one in columns)
+
+
+def numbered(network: Network) -> tuple[Column, ...]:
+    """x1, x2, ... for where nothing is known of the columns."""
+    return check_columns([f"x{i + 1}" for i in range(network.layers[0])], network) or ()
+
+
+def columns_of(X: Any) -> list[Column]:
+    """x1, x2, ... and what X (n, features), dense or CSR, has in each."""
+    low, high = (X.min(axis=0), X.max(axis=0))
+    if is_csr(X):
+        low, high = low.toarray().ravel(), high.toarray().ravel()
+    ends = enumerate(zip(low.tolist(), high.tolist(), strict=True))
+    return [(f"x{i + 1}", float(least), float(most if most > least else least + 1)) for i, (least, most) in ends]
 
 
 def _column(given: Any) -> Column:

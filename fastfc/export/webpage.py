@@ -11,12 +11,11 @@ import html
 import json
 import re
 from importlib.resources import files
-from math import isqrt
 
 import numpy as np
 
 from fastfc.errors import invalid
-from fastfc.export.names import Column, Names, check_columns, labels
+from fastfc.export.names import Names, labels, numbered
 from fastfc.kernels.plan import FROM_LOGITS
 from fastfc.network import Network
 
@@ -29,11 +28,11 @@ MOST_OUTPUTS = 100  # that a list of bars shows
 
 
 def encode(network: Network, names: Names) -> bytes:
-    """The page. Raises InvalidArgument where it would need too large a form, or too long a list."""
+    """The page. Raises InvalidArgument for too many inputs that are no image, and for too many outputs."""
     if network.layers[-1] > MOST_OUTPUTS:
-        raise invalid("network", f"{network.layers[-1]} outputs", f"at most {MOST_OUTPUTS} on a page")
-    side = 0 if names.columns else drawn_side(network)
-    columns = names.columns or (() if side else _columns(network))
+        raise invalid("page", f"{network.layers[-1]} outputs", f"at most {MOST_OUTPUTS}")
+    side = 0 if names.columns else drawn_side(network.layers[0], network.image_shape, network.input_kind)
+    columns = names.columns or (() if side else numbered(network))
     model = {
         "layers": network.layers,
         "activations": [*network.activations, network.output_activation],
@@ -63,12 +62,18 @@ def encode(network: Network, names: Names) -> bytes:
     return page.encode()
 
 
-def drawn_side(network: Network) -> int:
-    """The side in pixels of the square image that is drawn for the network; 0 where its inputs are other numbers."""
-    if network.input_kind == "integer":  # which refuses pixels
-        return 0
-    height, width = network.image_shape or (2 * (isqrt(network.layers[0]),) if network.layers[0] == MNIST else (0, 0))
-    return height if height == width >= SMALLEST_SIDE else 0
+def drawn_side(inputs: int, image_shape: tuple[int, int] | None, input_kind: str | None) -> int:
+    """The side in pixels of the square image that is drawn for a network; 0 where its inputs are numbers that are set.
+
+    Raises InvalidArgument where they are too many to be set.
+    """
+    height, width = image_shape or ((28, 28) if inputs == MNIST else (0, 0))
+    if input_kind != "integer" and height == width >= SMALLEST_SIDE:  # the network refuses pixels where they are not uint8
+        return height
+    if inputs > MOST_COLUMNS:
+        expected = f"a square image, which is drawn, or at most {MOST_COLUMNS} columns, which are set"
+        raise invalid("page", f"{inputs:,} inputs", expected)
+    return 0
 
 
 def quantise(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,14 +81,6 @@ def quantise(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = (np.abs(w).max(axis=0) / LEVELS).astype(np.float32)
     q = np.rint(w / np.where(scale > 0, scale, 1))
     return np.clip(q, -LEVELS, LEVELS).astype(np.int8).T, scale
-
-
-def _columns(network: Network) -> tuple[Column, ...]:
-    n = network.layers[0]
-    if n > MOST_COLUMNS:
-        expected = f"a square image, which is drawn, or at most {MOST_COLUMNS} columns, which are set"
-        raise invalid("network", f"{n:,} inputs", f"{expected}, on a page")
-    return check_columns([f"x{i + 1}" for i in range(n)], network) or ()
 
 
 def _parameters(network: Network) -> bytes:
