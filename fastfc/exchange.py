@@ -9,6 +9,8 @@ import numpy as np
 
 from fastfc.errors import FastFCError, InvalidType, invalid
 from fastfc.kernels.plan import FROM_LOGITS
+from fastfc.settings import DTYPES
+from fastfc.validation import one_of
 
 LOSSES = {"softmax": "softmax_ce", "logistic": "sigmoid_bce", "identity": "mse", "exp": "poisson"}  # by out_activation_
 MODULES: dict[str, tuple[str, dict[str, Any]]] = {  # of torch.nn, and what its attributes are where they may differ
@@ -69,6 +71,7 @@ def of_torch(module: Any, loss: str) -> dict[str, Any]:
         raise invalid("module", "no torch.nn.Linear", "one or more")
     if loss in FROM_LOGITS and names[-1] != "identity":
         raise invalid("module", f"{names[-1]} as the last activation", f"none, as the loss {loss!r} has its own")
+    one_of("dtype", str(linear[0].weight.dtype).removeprefix("torch."), DTYPES)
     arrays = [part.weight.detach().cpu().numpy().T for part in linear]
     biases = [np.zeros(part.out_features) if part.bias is None else part.bias.detach().cpu().numpy() for part in linear]
     return {

@@ -23,7 +23,7 @@ from tests.browser import Browser, chromium
 from tests.small import parameters
 
 DRAWN = 100
-SHEET = 280  # pixels a side of the mask that the page prepares
+SHEET = 224  # pixels a side of the mask that the page prepares
 KINDS = ("mouse", "pen", "touch")
 MOST_BYTES = 250_000
 

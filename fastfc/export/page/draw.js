@@ -64,12 +64,12 @@ function showSeen(image) {
 }
 
 function showEvidence(image, values, label) {
-  const context = spoke.canvas.getContext("2d"), shown = values && inColours(values);
+  const context = spoke.canvas.getContext("2d"), shown = values && inColours(values), text = colour("--text");
   context.clearRect(0, 0, SIDE, SIDE);
   shown?.forEach(([fill, alpha], i) => {
     const pixel = [i % SIDE, Math.floor(i / SIDE), 1, 1];
     context.globalAlpha = 0.12 * image[i] / 255;
-    context.fillStyle = colour("--text");
+    context.fillStyle = text;
     context.fillRect(...pixel);
     context.globalAlpha = alpha;
     context.fillStyle = fill;

@@ -1,7 +1,7 @@
 // Strokes -> the image that the network sees: as fastfc.images.prepare makes it of the same picture, trimmed, scaled to
 // 20/28 of the side, and placed by the centre of mass. Paper and pen are known here, so that neither has to be found.
 
-const SHEET = 280; // pixels a side of the mask that is prepared
+const SHEET = 224; // pixels a side of the mask that is prepared
 const EDGE = 3; // that stay free of ink all around
 // The pen's width, of SHEET: 2.4 pixels of 28. No stroke of it is so thin that it would have to be widened.
 const penWidth = side => SHEET * 2.4 / side;
@@ -19,19 +19,22 @@ function ink(mask, [x0, y0], [x1, y1], radius) {
   }
 }
 
-// How many of the 3 x 3 around each pixel are set; none is at the edge.
-function neighbours(mask) {
-  const rows = new Uint8Array(mask.length), sums = new Uint8Array(mask.length);
-  for (let i = 1; i < mask.length - 1; i++) rows[i] = mask[i - 1] + mask[i] + mask[i + 1];
-  for (let i = SHEET; i < mask.length - SHEET; i++) sums[i] = rows[i - SHEET] + rows[i] + rows[i + SHEET];
-  return sums;
+// Of the 3 x 3 around each pixel the sum, or whether any is set; none is at the edge.
+function around(mask, join) {
+  const rows = new Uint8Array(mask.length), all = new Uint8Array(mask.length);
+  for (let i = 1; i < mask.length - 1; i++) rows[i] = join(mask[i - 1], mask[i], mask[i + 1]);
+  for (let i = SHEET; i < mask.length - SHEET; i++) all[i] = join(rows[i - SHEET], rows[i], rows[i + SHEET]);
+  return all;
 }
+const counted = mask => around(mask, (a, b, c) => a + b + c);
+const grown = mask => around(mask, (a, b, c) => a | b | c);
 
-// The mask without 8-connected parts that have less than 4 % of the largest's pixels: dirt.
-function withoutSpecks(mask) {
-  const part = new Int32Array(mask.length), areas = [0];
-  for (let start = 0; start < mask.length; start++) {
-    if (!mask[start] || part[start]) continue;
+// Where there is more than a quarter of the strongest ink, 2 of 9 pixels, without 8-connected parts that have less than 4 %
+// of the largest's pixels: dirt.
+function withoutSpecks(counts) {
+  const part = new Uint16Array(counts.length), areas = [0], kept = new Uint8Array(counts.length);
+  for (let start = 0; start < counts.length; start++) {
+    if (counts[start] < 3 || part[start]) continue;
     const open = [start];
     part[start] = areas.length;
     let area = 0;
@@ -39,7 +42,7 @@ function withoutSpecks(mask) {
       const i = open.pop();
       area++;
       for (const row of [i - SHEET, i, i + SHEET]) for (let k = row - 1; k <= row + 1; k++) {
-        if (mask[k] && !part[k]) {
+        if (counts[k] > 2 && !part[k]) {
           part[k] = areas.length;
           open.push(k);
         }
@@ -47,14 +50,9 @@ function withoutSpecks(mask) {
     }
     areas.push(area);
   }
-  const least = Math.max(4, 0.04 * areas.reduce((a, b) => Math.max(a, b)));
-  return mask.map((_, i) => areas[part[i]] >= least);
-}
-
-// The mask grown by so many pixels in every direction, diagonals included.
-function dilated(mask, pixels) {
-  for (let k = 0; k < pixels; k++) mask = neighbours(mask).map(count => count > 0);
-  return mask;
+  const least = Math.max(4, 0.04 * Math.max(...areas));
+  for (let i = 0; i < kept.length; i++) kept[i] = areas[part[i]] >= least;
+  return kept;
 }
 
 // (new) lists of [pixel, weight]: the mean over the area of each new pixel, of `old` ones.
@@ -79,20 +77,18 @@ function rounded(value) {
 
 // mask (SHEET, SHEET) of 0 and 1 -> (side * side) levels 0 to 255; null where there is no ink.
 function prepare(mask, side) {
-  const counts = neighbours(mask);
-  const kept = withoutSpecks(counts.map(count => count > 2)); // of 9: more than a quarter of the strongest ink
-  const near = dilated(kept, 2), edge = counts.map((count, i) => near[i] && count > 1); // more than 12 %
+  const counts = counted(mask), near = grown(grown(withoutSpecks(counts))), edge = new Uint8Array(mask.length);
   let [top, bottom, left, right] = [SHEET, -1, SHEET, -1];
-  for (let i = 0; i < edge.length; i++) {
-    if (!edge[i]) continue;
-    const y = Math.floor(i / SHEET), x = i % SHEET;
-    top = Math.min(top, y);
-    bottom = Math.max(bottom, y);
-    left = Math.min(left, x);
-    right = Math.max(right, x);
+  for (let y = 0; y < SHEET; y++) for (let x = 0; x < SHEET; x++) {
+    const i = y * SHEET + x;
+    if (!near[i] || counts[i] < 2) continue; // more than 12 % of the strongest ink
+    edge[i] = 1;
+    [top, bottom] = [Math.min(top, y), y];
+    [left, right] = [Math.min(left, x), Math.max(right, x)];
   }
   if (bottom < 0) return null;
-  const strokes = dilated(edge, 1).map((close, i) => close && mask[i]);
+  const strokes = grown(edge);
+  for (let i = 0; i < mask.length; i++) strokes[i] &= mask[i];
   const height = bottom - top + 1, width = right - left + 1, scale = rounded(side * 20 / 28) / Math.max(height, width);
   const rows = Math.max(1, rounded(height * scale)), columns = Math.max(1, rounded(width * scale));
   return centred(fit(strokes, [top, left, height, width], rows, columns), rows, columns, side);
