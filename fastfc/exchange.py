@@ -66,7 +66,9 @@ def of_torch(module: Any, loss: str) -> dict[str, Any]:
             else:
                 names[-1] = _activation(part)
         elif kind != "Identity":
-            raise invalid("module", f"{kind} after {names[-1] if names else 'nothing'}", "Linear and activations in turn")
+            raise invalid(
+                "module", f"{kind} after {names[-1] if names else 'nothing'}", "Linear and activations in turn"
+            )
     if not linear:
         raise invalid("module", "no torch.nn.Linear", "one or more")
     if loss in FROM_LOGITS and names[-1] != "identity":
@@ -106,7 +108,9 @@ def _activation(part: Any) -> str:
 def of_sklearn(estimator: Any) -> dict[str, Any]:
     """The arguments of a Network that gives what a fitted MLPClassifier or MLPRegressor of scikit-learn gives."""
     if not hasattr(estimator, "coefs_") or not hasattr(estimator, "out_activation_"):
-        raise InvalidType(f"estimator: given {type(estimator).__name__}, expected a fitted MLPClassifier or MLPRegressor")
+        raise InvalidType(
+            f"estimator: given {type(estimator).__name__}, expected a fitted MLPClassifier or MLPRegressor"
+        )
     weights = estimator.coefs_
     return {
         "layers": [weights[0].shape[0], *(w.shape[1] for w in weights)],

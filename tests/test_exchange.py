@@ -33,20 +33,26 @@ def test_from_sklearn(kind: str, activation: str) -> None:
         np.testing.assert_allclose(network.predict(X), made.predict(X), rtol=1e-12, atol=1e-12)
         return
     expected = made.predict_proba(X)
-    np.testing.assert_allclose(network.predict_proba(X), expected[:, 1:] if kind == "two classes" else expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        network.predict_proba(X), expected[:, 1:] if kind == "two classes" else expected, rtol=1e-12
+    )
     if kind != "several labels":
         np.testing.assert_array_equal(made.classes_[network.predict(X)], made.predict(X))
 
 
 def test_from_an_estimator_of_our_own() -> None:
     estimators = pytest.importorskip("fastfc.estimators")
-    made = estimators.MLPClassifier((5, 4), activation=("logistic", "mish"), max_iter=3, random_state=0, backend="numpy")
+    made = estimators.MLPClassifier(
+        (5, 4), activation=("logistic", "mish"), max_iter=3, random_state=0, backend="numpy"
+    )
     with pytest.warns(match="Maximum iterations"):
         made.fit(X, Y)
     network = fastfc.Network.from_sklearn(made, backend="numpy")
     assert network.activations == ("sigmoid", "mish")
     np.testing.assert_allclose(network.predict_proba(X), made.predict_proba(X), rtol=1e-12)
-    with pytest.raises(fastfc.InvalidType, match="estimator: given str, expected a fitted MLPClassifier or MLPRegressor"):
+    with pytest.raises(
+        fastfc.InvalidType, match="estimator: given str, expected a fitted MLPClassifier or MLPRegressor"
+    ):
         fastfc.Network.from_sklearn("tree")
 
 
@@ -97,7 +103,10 @@ def test_what_is_no_such_module() -> None:
         (line, "module: given Linear, expected a torch.nn.Sequential"),
         (nn.Sequential(nn.ReLU(), line), "module: given ReLU after nothing, expected Linear and activations in turn"),
         (nn.Sequential(line, nn.ReLU(), nn.Tanh()), "module: given Tanh after relu"),
-        (nn.Sequential(line, nn.LeakyReLU(0.2)), r"module: given LeakyReLU\(negative_slope=0.2\), expected Linear, Dropout"),
+        (
+            nn.Sequential(line, nn.LeakyReLU(0.2)),
+            r"module: given LeakyReLU\(negative_slope=0.2\), expected Linear, Dropout",
+        ),
         (nn.Sequential(line, nn.ReLU()), "module: given relu as the last activation, expected none, as the loss"),
         (nn.Sequential(line, nn.Softmax(dim=0)), "module: given Softmax"),
         (nn.Sequential(), "module: given no torch.nn.Linear"),

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_a_hundred_drawn_digits_are_read_as_predict_reads_them(
     assert main(["predict", str(tmp_path / "m.safetensors"), *(str(tmp_path / f"{k}.png") for k in range(DRAWN))]) == 0
     read = re.findall(r"\.png: (\d)$", capsys.readouterr().out, re.MULTILINE)
     assert len(read) == DRAWN and sum(a == b for a, b in zip(labels, read, strict=True)) >= 0.99 * DRAWN
-    assert sum(int(label) == k % 10 for k, label in enumerate(labels)) >= 0.9 * DRAWN  # strokes that the network never saw
+    assert sum(int(label) == k % 10 for k, label in enumerate(labels)) >= 0.9 * DRAWN
     assert browser.messages == [] and sent(browser) == [page.as_uri()]
 
 
@@ -185,7 +184,9 @@ def random_networks() -> list[fastfc.Network]:
         weights, biases = parameters((12, 9, 8, outputs), "float64", k)
         layers, weights = (12, 9, 8, outputs), [w / len(w) ** 0.5 for w in weights]
         made.append(
-            fastfc.Network(layers, name, loss, "identity", weights, biases, "float64", input_kind="float", backend="numpy")
+            fastfc.Network(
+                layers, name, loss, "identity", weights, biases, "float64", input_kind="float", backend="numpy"
+            )
         )
     return made
 

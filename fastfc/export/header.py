@@ -28,7 +28,11 @@ ACTIVATIONS = {
     "softplus": "(z > 0 ? z : 0) + log1p$f(exp$f(-fabs$f(z)))",
     "exp": "exp$f(z)",
 }
-OF_LOSS = {"softmax_ce": "softmax", "sigmoid_bce": "sigmoid", "poisson": "exp"}  # what the last layer's activation is then
+OF_LOSS = {
+    "softmax_ce": "softmax",
+    "sigmoid_bce": "sigmoid",
+    "poisson": "exp",
+}  # what the last layer's activation is then
 MEANINGS = {"softmax": "the probability of each class", "sigmoid": "a probability each"}
 WIDTH = 110  # of a line of numbers
 
@@ -167,4 +171,8 @@ def _class_names(names: Names) -> Iterator[str]:
 
 def _string(text: str) -> str:
     """As a literal of C: what is not a letter, digit or space in octal, three digits each."""
-    return '"' + "".join(chr(c) if chr(c).isalnum() and c < 128 or c == 32 else f"\\{c:03o}" for c in text.encode()) + '"'
+    return (
+        '"'
+        + "".join(chr(c) if (chr(c).isalnum() and c < 128) or c == 32 else f"\\{c:03o}" for c in text.encode())
+        + '"'
+    )

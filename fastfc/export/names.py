@@ -38,7 +38,9 @@ def check_classes(classes: Any, network: Network) -> tuple[str, ...] | tuple[int
     if {type(name) for name in given} not in ({str}, {int}):
         raise InvalidType("classes: given other values, expected all str or all int")
     if len(given) != labels(network) or len(set(given)) < len(given):
-        raise invalid("classes", f"{len(set(given))} different of {len(given)}", f"{labels(network)}, one for each label")
+        raise invalid(
+            "classes", f"{len(set(given))} different of {len(given)}", f"{labels(network)}, one for each label"
+        )
     return tuple(given)
 
 

@@ -122,7 +122,9 @@ def encode(network: Network, names: Names) -> bytes:
     for w, b, activation in zip(network.weights, network.biases, (*network.activations, "identity"), strict=True):
         z = ACTIVATIONS[activation](g, g("Gemm", z, g.constant(w), g.constant(b)))
     outputs = _regression(g, z, network) if network.regression else _classes(g, z, network, names)
-    inputs = helper.make_tensor_value_info("X", tensor_type(UINT8 if scaled else network.dtype), [SAMPLES, network.layers[0]])
+    inputs = helper.make_tensor_value_info(
+        "X", tensor_type(UINT8 if scaled else network.dtype), [SAMPLES, network.layers[0]]
+    )
     graph = helper.make_graph(g.nodes, names.identifier, [inputs], outputs, g.constants)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="fastfc"
@@ -135,7 +137,7 @@ def _regression(g: Graph, z: str, network: Network) -> list[Any]:
     one = network.layers[-1] == 1
     z = g("Exp", z) if network.loss == "poisson" else ACTIVATIONS[network.output_activation](g, z)
     shape = [SAMPLES] if one else [SAMPLES, network.layers[-1]]
-    g("Reshape", z, g.constant([-1], np.int64), name="prediction") if one else g("Identity", z, name="prediction")
+    g("Reshape", z, g.constant([-1] if one else [-1, network.layers[-1]], np.int64), name="prediction")
     return [_described("prediction", network.dtype, shape)]
 
 
@@ -148,11 +150,11 @@ def _classes(g: Graph, z: str, network: Network, names: Names) -> list[Any]:
     else:
         above = g("Greater", z, 0.0 if network.loss in FROM_LOGITS else 0.5)
         label = g("Reshape", g.cast(above, np.int64), g.constant([-1], np.int64))
-    if names.classes is None:
-        g("Identity", label, name="label")
-    else:
-        g("Gather", g.constant(names.classes, np.int64 if isinstance(names.classes[0], int) else object), label, name="label")
     kind = object if names.classes and isinstance(names.classes[0], str) else np.int64
+    if names.classes:
+        g("Gather", g.constant(names.classes, kind), label, name="label")
+    else:
+        g("Identity", label, name="label")
     shape = [SAMPLES, network.layers[-1]]
     return [_described("label", kind, [SAMPLES]), _described("probabilities", network.dtype, shape)]
 

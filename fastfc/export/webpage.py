@@ -49,7 +49,7 @@ def encode(network: Network, names: Names) -> bytes:
     heading = "Predict" if not side else "Draw a digit" if digits else "Draw"
     parts = {
         "title": html.escape(names.title or heading),
-        "layers": "–".join(map(str, network.layers)),
+        "layers": "\N{EN DASH}".join(map(str, network.layers)),
         "as": "you draw" if side else "you set its inputs",
         "css": _read("page.css"),
         "input": _read("draw.html" if side else "form.html"),
@@ -68,7 +68,8 @@ def drawn_side(inputs: int, image_shape: tuple[int, int] | None, input_kind: str
     Raises InvalidArgument where they are too many to be set.
     """
     height, width = image_shape or ((28, 28) if inputs == MNIST else (0, 0))
-    if input_kind != "integer" and height == width >= SMALLEST_SIDE:  # the network refuses pixels where they are not uint8
+    takes_pixels = input_kind != "integer"  # which refuses uint8
+    if takes_pixels and height == width >= SMALLEST_SIDE:
         return height
     if inputs > MOST_COLUMNS:
         expected = f"a square image, which is drawn, or at most {MOST_COLUMNS} columns, which are set"
