@@ -104,7 +104,12 @@ def encode(network: Network, names: Names) -> bytes:
         "scale": scale,
         "scratch": network.dtype.itemsize * sum(layers[1:-1]),
     }
-    parts = [HEAD, *_parameters(network, words), DENSE, *_functions((*network.activations, last), words)]
+    parts: list[str | Template] = [
+        HEAD,
+        *_parameters(network, words),
+        DENSE,
+        *_functions((*network.activations, last), words),
+    ]
     parts += _predict(network, last, words)
     if network.input_kind == "uint8":
         parts.append(UINT8)
