@@ -52,7 +52,7 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(PEERS)/bin/python
 # fastfc is installed anew each time: the environment may be shared by several clones.
 test-peers: $(PEERS)/.installed
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest hypothesis
-	$(PEERS)/bin/python -m pytest -m peer $(ARGS) tests/test_torch.py
+	$(PEERS)/bin/python -m pytest -m peer $(ARGS) tests/test_torch.py tests/test_exchange.py
 
 reproduce: $(VENV)/.installed
 	$(BIN)/fastfc reproduce --out reproduction $(ARGS)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from fastfc import exchange
 from fastfc.backend import BACKENDS, load_backend
 from fastfc.errors import InvalidType, invalid
 from fastfc.initializers import initialize
@@ -208,12 +209,12 @@ class Network:
         return label
 
     @property
-    def _by_largest(self) -> bool:
+    def by_largest(self) -> bool:
         """Whether the class is the largest output; else there is one output, and a threshold."""
         return self.layers[-1] > 1 or self.loss == "softmax_ce"
 
     def _labels(self, outputs: np.ndarray) -> np.ndarray:
-        if self._by_largest:
+        if self.by_largest:
             return outputs.argmax(axis=1)
         return (outputs[:, 0] > (0 if self.loss in FROM_LOGITS else 0.5)).astype(np.int64)
 
@@ -326,8 +327,29 @@ class Network:
             loss = float(np.average(sample_losses.astype(np.float64), weights=weights))
         if self.regression:
             return loss, r2_score(target, self._numbers(z), weights)
-        right = self._labels(z) == (target.argmax(axis=1) if self._by_largest else target[:, 0] > 0.5)
+        right = self._labels(z) == (target.argmax(axis=1) if self.by_largest else target[:, 0] > 0.5)
         return loss, float(np.average(right, weights=weights))
+
+    def to_torch(self) -> Any:
+        """A torch.nn.Sequential of the same parameters, copied, which gives what `outputs` gives for floats."""
+        return exchange.to_torch(self)
+
+    @classmethod
+    def from_torch(cls, module: Any, loss: str = "softmax_ce", **more: Any) -> Network:
+        """Of a torch.nn.Sequential of Linear and activations; Dropout and Flatten are left out. Parameters are copied.
+
+        A last Softmax or Sigmoid belongs to its loss; `more` is as for __init__, such as scale. Raises InvalidArgument or
+        InvalidType for other modules, and activations with other numbers than here.
+        """
+        return cls(**{**exchange.of_torch(module, loss), **more})
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any, **more: Any) -> Network:
+        """Of a fitted MLPClassifier or MLPRegressor, of scikit-learn or fastfc.estimators; uint8 are not scaled.
+
+        Where that tells classes, `predict` gives their indices in `classes_`. `more` is as for __init__.
+        """
+        return cls(**{**exchange.of_sklearn(estimator), **more})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, all or nothing. Raises OSError if that is not possible."""

@@ -44,7 +44,8 @@ def test_the_wheel_has_every_source_file_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastfc").rglob("*.py")} | {"fastfc/py.typed"}
     kernels = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.py")}
-    assert names == sources | {f"fastfc/{name}" for name in kernels}
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastfc" / "export" / "page").iterdir()}
+    assert names == sources | page | {f"fastfc/{name}" for name in kernels}
 
 
 def test_the_wheel_has_the_license_and_the_command(wheel: Path) -> None:

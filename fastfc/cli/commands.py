@@ -31,9 +31,10 @@ def train(options: argparse.Namespace) -> int:
 
     settings, comm = given_settings(options), _communicator(options)
     _check_outputs(options)
+    data = _data_of_page(options) if options.page else options.data
     try:
         result = fastfc.train(
-            options.data,
+            data,
             _test_data(options, comm),
             progress=True,
             early_stopping=_early_stopping(options),
@@ -51,6 +52,8 @@ def train(options: argparse.Namespace) -> int:
     _print_result(result)
     if options.out:
         _write_run(result, options.out)
+    if options.page:
+        _write_page(result.model, data, options.page)
     if options.json:
         _write_json(options.json, result.to_dict())
     return INTERRUPTED if result.interrupted and not result.out_of_time else 0
@@ -63,6 +66,39 @@ def _communicator(options: argparse.Namespace) -> Any:
     from fastfc.distributed.peers import world
 
     return world()
+
+
+def _data_of_page(options: argparse.Namespace) -> Dataset:
+    """The data, where a page can be made for them, and there is a place for it."""
+    from fastfc.data import load_data
+    from fastfc.export.webpage import drawn_side
+    from fastfc.validation import input_kind
+
+    if options.page.suffix.lower() != ".html" or not options.page.absolute().parent.is_dir():
+        raise invalid("--page", repr(str(options.page)), "a file that ends in .html, in an existing folder")
+    data = load_data(options.data)
+    drawn_side(data.X.shape[1], data.image_shape, input_kind(data.X))
+    return data
+
+
+def _write_page(model: Network, data: Dataset, path: Path) -> None:
+    from fastfc.export import export
+    from fastfc.export.names import columns_of
+    from fastfc.export.webpage import drawn_side
+
+    drawn = drawn_side(model.layers[0], model.image_shape, model.input_kind)
+    export(model, path, columns=None if drawn else columns_of(data.X))
+    print(f"saved {path}")
+
+
+def export(options: argparse.Namespace) -> None:
+    import fastfc
+    from fastfc.export import check_kind
+    from fastfc.export import export as write
+
+    check_kind(options.out, "OUT")
+    write(fastfc.load(options.model), options.out, **_chosen(options, "classes", "columns", "title"))
+    print(f"saved {options.out}, {options.out.stat().st_size:,} bytes")
 
 
 def _early_stopping(options: argparse.Namespace) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: fastfc train, predict, compare, bench, info, warmup, reproduce, plot.
+"""The command line: fastfc train, predict, export, compare, bench, info, warmup, reproduce, plot.
 
 A parser is filled only for the command that was named, and each command imports what it needs when it runs:
 `fastfc --help` loads neither numpy nor numba.
@@ -106,8 +106,37 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     )
     files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
+    page = "write a page to FILE, an .html, on which the network answers as one draws, or sets its inputs"
+    parser.add_argument("--page", metavar="FILE", type=Path, help=page)
     _add_json(parser)
     add_settings(parser)
+
+
+def _fill_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
+    out = "the file to write: .onnx, .html for a page to draw on or a form, .h for a header of C"
+    parser.add_argument("out", metavar="OUT", type=Path, help=out)
+    parser.add_argument("--classes", type=_names, metavar="NAME,...", help="what the classes are called, in their order")
+    columns = "on a page, what the inputs are called, and what they can be set to"
+    parser.add_argument("--columns", type=_columns, metavar="NAME[:LEAST:MOST],...", help=columns)
+    parser.add_argument("--title", metavar="TEXT", help="of a page")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _columns(text: str) -> list[str | tuple[str, float, float]]:
+    """'age:18:90,height' -> [('age', 18.0, 90.0), 'height']"""
+    return [_column(part) for part in _names(text)]
+
+
+def _column(text: str) -> str | tuple[str, float, float]:
+    name, *ends = text.rsplit(":", 2)
+    try:
+        return (name, float(ends[0]), float(ends[1])) if ends else name
+    except (ValueError, IndexError):
+        raise argparse.ArgumentTypeError(f"given {text!r}, expected NAME or NAME:LEAST:MOST") from None
 
 
 def _fill_predict(parser: argparse.ArgumentParser) -> None:
@@ -168,6 +197,7 @@ def _fill_nothing(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "train": Command("train a network and say how good it is", commands.train, _fill_train),
     "predict": Command("read images with a trained model, or measure its accuracy", commands.predict, _fill_predict),
+    "export": Command("write a network for where there is no Python", commands.export, _fill_export),
     "compare": Command("run the same training on each backend", commands.compare, _fill_compare),
     "bench": Command("time the backends in under a minute", commands.bench, _fill_bench),
     "info": Command("print versions, machine, threads, cache and data", commands.info, _fill_nothing),

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastfc.errors import InvalidType, invalid
 from fastfc.estimators import stochastic
-from fastfc.estimators.prediction import LOSSES, Parameters, activations_of
+from fastfc.estimators.prediction import Parameters
+from fastfc.exchange import LOSSES, activations_of
 from fastfc.network import Network
 
 OUT_ACTIVATIONS = {loss: name for name, loss in LOSSES.items()}

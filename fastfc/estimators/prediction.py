@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastfc.backend import load_backend
+from fastfc.exchange import LOSSES, activations_of
 from fastfc.kernels.optimizers import of_momentum
 from fastfc.kernels.plan import Plan
 
-LOSSES = {"softmax": "softmax_ce", "logistic": "sigmoid_bce", "identity": "mse", "exp": "poisson"}  # by output activation
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 UINT8 = np.dtype(np.uint8)
 KEPT = 4  # predictors that wait for their next call: each may hold a copy of all parameters
@@ -42,12 +42,6 @@ def plan_of(layers: Sequence[int], form: Form, dtype: np.dtype) -> Plan:
         dtype=dtype,
         image_shape=None,
     )
-
-
-def activations_of(given: str | Sequence[str], hidden: int) -> tuple[str, ...]:
-    """The kernels' names, one for each of the hidden layers."""
-    names = (given,) * hidden if isinstance(given, str) else tuple(given)
-    return tuple("sigmoid" if name == "logistic" else name for name in names)
 
 
 def wider(one: np.dtype, other: np.dtype) -> np.dtype:

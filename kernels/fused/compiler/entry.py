@@ -118,7 +118,8 @@ class Call:
 
     def place_of_code(self) -> tuple[int, int]:
         """The address of the kernel, and of its table, as `slots.call_at` takes them."""
-        return ctypes.cast(self.function, ctypes.c_void_p).value or 0, self.place
+        function: Any = self.function
+        return ctypes.cast(function, ctypes.c_void_p).value or 0, self.place
 
     def change_end(self, *numbers: int) -> None:
         """Other whole numbers in the last slots."""
