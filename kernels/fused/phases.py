@@ -367,14 +367,16 @@ def by_features(team, model, problem, schedule, part):
 
 @inline
 def apply_gradient(team, model, problem, schedule, s):
-    """A thread's share of the step number `s` along the gradient that is kept: rows that are transposed while they are cached."""
+    """A thread's share of the step number `s` along the gradient that is kept: that of tiles without a term, a few rows at a time,
+    which are transposed while they are cached."""
     of_thread = problem.memory.rules[team.thread]
     for l in range(model.layout.shape[0]):
         rows, rule = rows_of(team, model, problem, l), rule_of(schedule, s, l, WEIGHTS, of_thread)
         for lo in range(rows.lo, rows.hi, LANES):
             hi = min(lo + LANES, rows.hi)
             weights, gradient = weights_of(model, l, lo, hi), gradient_of(model, l, lo, hi)
-            call(problem.parts.step, (weights, state_of(model, weights), gradient, rule))
+            none, delta = inputs_of(model, problem, 0, 0)[:, lo:hi], deltas_of(model, l, ZERO, ZERO)
+            call(problem.parts.update, (none, delta, gradient, weights, state_of(model, weights), rule))
             transpose_rows(model, Rows(l, lo, hi))
     for l in range(team.thread, model.layout.shape[0], team.threads):
         bias, rule = bias_of(model, l), rule_of(schedule, s, l, BIASES, of_thread)
