@@ -16,12 +16,13 @@ LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512,
 class Pace:
     """threads  how many the next call is to have; `seconds` is how long it is to take, or None: as it likes
 
-    It begins with a number that follows from the shapes, and goes up and down from there to the next on the ladder up to `most`.
+    It begins with a number that follows from the shapes, and goes up and down from there to the next on the ladder up to `most`;
+    None: it stays.
     """
 
-    def __init__(self, threads: int, most: int) -> None:
+    def __init__(self, threads: int, most: int | None) -> None:
         self.threads = self.present = threads
-        self.rungs = sorted({count for count in LADDER if count <= most} | {threads, most})
+        self.rungs = [threads] if most is None else sorted({count for count in LADDER if count <= most} | {threads, most})
         self.steps: Counter[int] = Counter()  # of this epoch, by threads
         self.spent = self.cost = 0.0  # seconds of all calls, and of them what trials cost
         self.queue: list[int] = []  # the numbers of threads that a trial still has to try

@@ -88,14 +88,15 @@ class Run:
         self.hint = "smaller inputs" if settings.optimizer == "lbfgs" else "a smaller lr"
         self.kept: list[np.ndarray] = []  # parameters of the best epoch that the checkpoint has
 
-    def _threads(self, given: int | None, backend: str) -> tuple[int, int]:
-        """How many threads compute at first, and at most: as many as are given, or as pay for themselves. BLAS looks to that."""
+    def _threads(self, given: int | None, backend: str) -> tuple[int, int | None]:
+        """How many threads compute at first, and at most, or None where the number stays: as many as are given, or as pay for
+        themselves. BLAS looks to that."""
         most = check_threads(given)
         if given is not None or backend == "numpy":
-            return most, most
+            return most, None
         steps = 1 if self.settings.optimizer == "lbfgs" else self._steps(1)
         first = threads_to_train(most, self.model.layers, self.batch_size, steps)
-        return first, most if first > 1 else 1
+        return first, most if first > 1 else None
 
     def _go_on_with(self, state: dict[str, Any]) -> None:
         """Take up the state of another training; one that kept no average begins it with the network's parameters."""
@@ -126,7 +127,9 @@ class Run:
         start, spent = time.perf_counter(), compile_seconds()
         kernel = self.result.input_kernel
         self.trainer = trainer_class(self.plan, problem.X, problem.targets, self.state, self.pace.rungs[-1], kernel)
-        self.trainer.threads = min(self.trainer.threads, self.threads)
+        if self.trainer.threads < self.pace.rungs[-1]:  # a sample a step is work for one
+            self.pace = Pace(self.trainer.threads, None)
+        self.trainer.threads = self.pace.threads
         rules, shifts = self.optimizer.rules(self.rates[:1], self.first_step), self.sampling.shifts(problem.rows[:1], 1)
         self.trainer.run(Epoch(problem.rows, shifts, rules, self.plan.scales(0), self.losses), 0, 0)
         self.result.train_seconds = time.perf_counter() - start - (compile_seconds() - spent)
@@ -247,7 +250,7 @@ class Run:
         n, steps, done, pace = len(order), self._steps(epoch), 0, self.pace
         while done == 0 or (done < steps and not limits.is_over()):
             stop = min(done + (listeners.steps_per_call or self.count), steps)
-            if pace.threads != self.trainer.threads and len(pace.rungs) > 1:
+            if pace.threads != self.trainer.threads:
                 self.trainer.threads = pace.threads
                 self.trainer.run(drawn, done, done)  # binds its calls
             began = time.perf_counter()
