@@ -47,6 +47,21 @@ def test_one_to_four_threads_give_the_same_bits(name: str, cases: Cases) -> None
 
 
 @same_bits
+def test_one_thread_makes_steps_of_one_sample_whatever_is_asked_for() -> None:
+    """A kernel of its own, which is for one: neither a number nor a trial gives it more."""
+    options: dict[str, Any] = {"hidden": (40, 20), "epochs": 2, "batch_size": 1, "lr": 0.01, "momentum_kind": "none", "weight_decay": 0.0}
+    options |= {"input_kernel": "sparse"}
+    results = [fastfc.train(images(60), threads=threads, **options) for threads in (1, 3)]
+    assert digest(results[0].model) == digest(results[1].model)
+    assert all(result.history[0].threads == 1 for result in results)
+
+
+@same_bits
+def test_numbers_that_are_given_stay() -> None:
+    assert Pace(3, None).rungs == [3] and Pace(2, 3).rungs == [1, 2, 3]
+
+
+@same_bits
 def test_more_threads_than_work() -> None:
     data = blobs(600, 2)
     results = [fastfc.train(data, threads=threads, **{**BUSY, "hidden": (2000,)}) for threads in (1, 13)]

@@ -10,7 +10,7 @@ from bench.workloads import Claim, Entry, Row, Workload
 
 TINY = replace(MNIST_EPOCHS, layers=(784, 16, 10))
 IRIS = Workload((4, 100, 3), "iris", 150, epochs=200)
-LONG = replace(MNIST_EPOCHS, epochs=10)  # long enough for neighbours to come and go
+LONG = replace(MNIST_EPOCHS, epochs=5)  # long enough for neighbours to come and go
 SHORT = replace(MNIST_EPOCHS, epochs=3)
 auto = Entry("fastfc", variant="auto")
 two = replace(fastfc, name="fastfc, 2 threads")

@@ -104,7 +104,9 @@ class Run:
         trainer_class, _ = load_backend(self.result.backend)
         problem, kernel = self.problem, self.result.input_kernel
         trainer = trainer_class(plan, problem.X, problem.targets, self.state, self.pace.rungs[-1], kernel)
-        trainer.threads = min(trainer.threads, self.threads)
+        if trainer.threads < self.pace.rungs[-1]:  # a sample a step is work for one
+            self.pace = Pace(trainer.threads, None)
+        trainer.threads = self.pace.threads
         return trainer
 
     def _go_on_with(self, state: dict[str, Any]) -> None:
