@@ -1,6 +1,7 @@
 """fastfc: train a fully connected network on a CPU, fast and readable.
 
-`train` trains, `Network` holds the result, `load` reads it back, `compare` sets the backends against each other.
+`train` trains, `Network` holds the result, `load` reads it back, `compare` sets the backends against each other,
+`info` tells what this machine has.
 Nothing heavy is imported before it is used.
 """
 
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastfc.about import info
     from fastfc.data import Dataset, load_data
     from fastfc.errors import (
         CompilationWarning,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "fastfc.about": ("info",),
     "fastfc.reports.compare": ("Comparison", "compare"),
     "fastfc.data": ("Dataset", "load_data"),
     "fastfc.errors": (
@@ -78,6 +81,7 @@ __all__ = [
     "Settings",
     "TrainResult",
     "compare",
+    "info",
     "load",
     "load_data",
     "train",

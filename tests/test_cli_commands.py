@@ -174,6 +174,9 @@ def test_info_names_versions_machine_and_data(
     assert rows["python"] == sys.version.split()[0]
     assert {"fastfc", "numba", "llvmlite", "CPU", "SIMD", "kernels", "BLAS", "threads", "cache", "data"} <= rows.keys()
     assert str(tmp_path) in "".join(text.split()) or str(tmp_path) in text
+    assert fastfc.info().keys() == rows.keys()
+    monkeypatch.setenv("FASTFC_NUM_THREADS", "1")
+    assert fastfc.info()["threads"].startswith("1 at most (FASTFC_NUM_THREADS; ")
 
 
 def test_warmup_says_how_long_it_took_and_what_it_made(capsys: pytest.CaptureFixture[str]) -> None:

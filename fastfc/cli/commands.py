@@ -214,25 +214,9 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    from fastfc.data.dataset import default_data
-    from fastfc.kernels.fused.compiler.folder import cache_folder, why_not_kept
-    from fastfc.kernels.fused.compiler.known import REQUIREMENT, is_known
-    from fastfc.machine import info as machine
-    from fastfc.machine.cores import limits, usable_cpus
+    import fastfc
 
-    rows = machine.versions()
-    if not is_known(rows["numba"]):
-        rows["numba"] += f": not the one that is known, so that kernels compile anew in each process ({REQUIREMENT})"
-    rows["CPU"] = f"{machine.cpu_name()}, {usable_cpus()} logical cores to use"
-    rows["SIMD"] = " ".join(machine.simd()) or "none known"
-    rows["kernels"] = machine.compiled_for()
-    rows["BLAS"] = "; ".join(f"{b['name']} {b['version']}, {b['threads']} threads" for b in machine.blas()) or "unknown"
-    ruling, *others = sorted(limits().items(), key=lambda limit: limit[1])
-    more = "".join(f"; {name}: {number}" for name, number in others)
-    rows["threads"] = f"{ruling[1]} at most ({ruling[0]}{more}) unless --threads says otherwise"
-    rows["data"] = default_data()
-    rows["cache"] = f"none: {why_not_kept()}" if why_not_kept() else str(cache_folder())
-    for name, text in rows.items():
+    for name, text in fastfc.info().items():
         print(wrapped(text, f"{name:10}", 10 * " "))
 
 

@@ -213,7 +213,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: as many as pay)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers (default: 0)")
 
 
