@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import subprocess
@@ -174,11 +175,12 @@ def _job(store: Store) -> Job:
 
 
 def _unpacked_wheel(root: Path) -> Path | None:
-    """The wheel in dist, unpacked, if it was made of the kernels that are here."""
+    """The wheel in dist, as it is installed, if it was made of the kernels that are here."""
     for wheel in (ROOT / "dist").glob("fastfc-*.whl"):
         site = root / wheel.stem
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
+        compileall.compile_dir(site, quiet=1)  # as pip does
         if any((site / "fastfc" / "kernels" / "objects").glob(f"*-{digest_of_sources()[:16]}")):
             return site
     return None
