@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLIES], config.stash[BEGUN] = {number: Tally() for number in PROMISES}, time.monotonic()
     everything = list(hypothesis.HealthCheck)
     options: dict[str, Any] = {"derandomize": True, "deadline": None, "suppress_health_check": everything}
-    hypothesis.settings.register_profile("make test", max_examples=30, **options)
+    hypothesis.settings.register_profile("make test", max_examples=15, **options)
     hypothesis.settings.register_profile("make soak", max_examples=3000, **options)
     hypothesis.settings.load_profile("make soak" if config.getoption("--soak") else "make test")
 

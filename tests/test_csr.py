@@ -68,7 +68,10 @@ def trained(X: Any, y: np.ndarray, dtype: str, case: str, threads: int) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("kind", "dtype"), [("uint8", "float32"), ("floats", "float32"), ("floats", "float64")])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("uint8", "float32"), ("floats", "float64"), pytest.param("floats", "float32", marks=pytest.mark.slow)],
+)
 def test_training_gives_the_bits_of_the_matrix(case: str, kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "PART", 24)
     X, y = samples(kind)

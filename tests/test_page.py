@@ -21,7 +21,6 @@ from fastfc.kernels.plan import ACTIVATIONS
 from tests.browser import Browser, chromium
 from tests.small import parameters
 
-DRAWN = 100
 SHEET = 224  # pixels a side of the mask that the page prepares
 KINDS = ("mouse", "pen", "touch")
 MOST_BYTES = 250_000
@@ -80,14 +79,15 @@ def sent(browser: Browser) -> list[str]:
     return [url for url in browser.requests if not url.startswith("data:")]
 
 
-def test_a_hundred_drawn_digits_are_read_as_predict_reads_them(
-    browser: Browser, page: Path, model: fastfc.Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("drawn", [30, pytest.param(100, marks=pytest.mark.slow)])
+def test_drawn_digits_are_read_as_predict_reads_them(
+    browser: Browser, page: Path, model: fastfc.Network, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: int
 ) -> None:
     """What is on the pad as a PNG, to the command; and its mask to `prepare`, whose pixels are the page's within 1."""
     browser.look(360, "light")
     browser.open(page)
     rng, labels, furthest = np.random.default_rng(0), [], 0
-    for k in range(DRAWN):
+    for k in range(drawn):
         browser.draw(strokes(k % 10, rng), KINDS[k % 3])
         label, picture = browser.run("[byId('label').textContent, pad.toDataURL()]")
         labels.append(label)
@@ -101,10 +101,10 @@ def test_a_hundred_drawn_digits_are_read_as_predict_reads_them(
         assert shown(browser) == "?"
     assert furthest <= 1
     model.save(tmp_path / "m.safetensors")
-    assert main(["predict", str(tmp_path / "m.safetensors"), *(str(tmp_path / f"{k}.png") for k in range(DRAWN))]) == 0
+    assert main(["predict", str(tmp_path / "m.safetensors"), *(str(tmp_path / f"{k}.png") for k in range(drawn))]) == 0
     read = re.findall(r"\.png: (\d)$", capsys.readouterr().out, re.MULTILINE)
-    assert len(read) == DRAWN and sum(a == b for a, b in zip(labels, read, strict=True)) >= 0.99 * DRAWN
-    assert sum(int(label) == k % 10 for k, label in enumerate(labels)) >= 0.9 * DRAWN
+    assert len(read) == drawn and sum(a == b for a, b in zip(labels, read, strict=True)) >= 0.99 * drawn
+    assert sum(int(label) == k % 10 for k, label in enumerate(labels)) >= 0.9 * drawn
     assert browser.messages == [] and sent(browser) == [page.as_uri()]
 
 

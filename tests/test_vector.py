@@ -194,6 +194,7 @@ LINES = (
     "gives_what and (odd or prime or beside) or by_hand or central and relu or outputs_are_those and 2-layers "
     "or step_by_step and (defaults or sample) and (uint8 or floats)"
 )
+LIKE_THIS = "haswell" if cpu.VECTOR_BYTES == 32 else ""  # whose vectors all other tests have here
 SHORT = {"haswell": KERNELS, "x86-64": KERNELS, "uncompiled": LINES}
 
 
@@ -217,7 +218,7 @@ def assert_passes(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def short_runs() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """All at once, to use all cores."""
-    runs = {build: ladder(build, SHORT[build]) for build in OTHER if X86 or build == "uncompiled"}
+    runs = {build: ladder(build, SHORT[build]) for build in OTHER if build == "uncompiled" or (X86 and build != LIKE_THIS)}
     yield runs
     for process in runs.values():
         process.kill()
@@ -229,6 +230,8 @@ def short_runs() -> Iterator[dict[str, subprocess.Popen[str]]]:
 @compiled
 @pytest.mark.parametrize("build", BUILDS)
 def test_kernels_pass_on_small_sizes_as_built_for(build: str, short_runs: dict[str, subprocess.Popen[str]]) -> None:
+    if build == LIKE_THIS:
+        pytest.skip("all other tests have these vectors here")
     assert_passes(short_runs[build])
 
 
