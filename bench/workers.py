@@ -39,7 +39,7 @@ def peers_python() -> Path | None:
 def environment(threads: int, extra: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
     """The variables of a worker: every pool gets `threads`. How long OpenMP threads spin is left as it is by default:
     they sleep after some milliseconds, and sleeping at once would slow the libraries that start many short loops. Modules are
-    kept compiled, as they are for a user: to compile those of an editable clone takes a third of a warm start."""
+    kept compiled, as they are for a user."""
     pools = [f"{pool}_NUM_THREADS" for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
     ignored = ("OMP_", "GOMP_", "KMP_", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(ignored)}

@@ -85,16 +85,14 @@ def ask(threads: int) -> None:
         SERVE.address(team, work)
 
 
-def together(crew: Crew | None, calls: list[Call], spins: int) -> Crew | None:
-    """Make these calls at once, one in each thread of a crew: of the given one if it has as many, else of a new one, which is
-    returned."""
-    if len(calls) == 1 or is_listing():
-        for call in calls:
-            call()
+def together(crew: Crew | None, calls: list[Call]) -> Crew | None:
+    """Make these calls, the first argument of each its Team, at once, one in each thread of a crew: of the given one if it has
+    as many, else of a new one, which is returned."""
+    if is_listing():
         return crew
     if crew is None or len(crew.work) != len(calls) or not crew.is_here():
         if crew is not None:
             crew.end()
-        crew = Crew(len(calls), spins)
+        crew = Crew(len(calls), calls[0].arguments[0].spins)
     crew.run(calls)
     return crew

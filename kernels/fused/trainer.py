@@ -161,10 +161,13 @@ class Trainer:
         calls = self._bound(kernel, epoch)
         if start == stop:
             return
-        crew.reset(self.meeting)
         for call in calls:
             call.change_end(start, stop, is_held)
-        self.crew = crew.together(self.crew, calls, self._spins())
+        if len(calls) == 1:
+            calls[0]()
+            return
+        crew.reset(self.meeting)
+        self.crew = crew.together(self.crew, calls)
 
     def _bound(self, kernel: Entry, epoch: Epoch) -> list[Call]:
         """The calls of the threads, bound once; after that only what an epoch brings changes, where it is another one."""
@@ -192,7 +195,8 @@ class Trainer:
         if len(varying.span.shifts):
             found = found._replace(load=parts.load_shifted(self.plan.dtype, self.code_dtype))
         crew.ask(self.threads)
-        teams = [Team(thread, self.threads, self._spins(), self.meeting) for thread in range(self.threads)]
+        spins = SPINS if self.threads <= usable_cpus() else 0
+        teams = [Team(thread, self.threads, spins, self.meeting) for thread in range(self.threads)]
         shares = self.problem.shares._replace(features=divide(self.cost, self.threads))
         self.problem = self.problem._replace(shares=shares)
         records = ",".join(pack(record, []) for record in (teams[0], self.model, self.problem))
@@ -203,9 +207,6 @@ class Trainer:
         self.problem = self.problem._replace(parts=found)
         more = (self.code_dtype,) if kernel is ONLINE else ()
         return [kernel.bind(team, self.model, self.problem, *more, varying) for team in teams]
-
-    def _spins(self) -> int:
-        return SPINS if self.threads <= usable_cpus() else 0
 
     def _predict_nothing(self) -> None:
         """Ask for the kernels that predict, as is done after a training."""
