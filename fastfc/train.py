@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import replace
@@ -12,8 +12,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Unpack
 
-from fastfc.backend import load_backend
-from fastfc.data import Dataset, load_data
+from fastfc.backend import BACKENDS, load_backend
+from fastfc.data import Dataset, load_data, loading
 from fastfc.distributed.peers import peers_of
 from fastfc.errors import InvalidType, invalid
 from fastfc.machine.blas import blas_threads
@@ -131,10 +131,12 @@ def train(
         watch, others = _watch(validation, metrics, early_stopping, callbacks)
         threads = peers.threads(threads) if peers else threads
         most = check_threads(threads)
-        load_backend(backend)
         if state is not None and network is None:
             raise invalid("state", "no network", "the network that it goes with")
-        load = partial(_settings_and_data, recipe, data, test_data, network, settings)
+        one_of("backend", backend, tuple(BACKENDS))
+        read = partial(load_data, data, test_data) if peers else loading(data, test_data)
+        load_backend(backend)
+        load = partial(_settings_and_data, recipe, read, network, settings)
         chosen, dataset = peers.root_first(load) if peers else load()
         if chosen.optimizer == "lbfgs":
             _check_lbfgs(settings, checkpoint, steps_per_call)
@@ -168,7 +170,8 @@ def train(
             bar.start(run.result)
         for callback in (*bars, watch.stopping, functions, *(each for each in others if each not in bars)):
             listeners.add(callback)
-        stack.enter_context(blas_threads(backend, most))
+        if backend == "numpy" or chosen.optimizer == "lbfgs":
+            stack.enter_context(blas_threads(backend, most))
         run.prepare(plan)
         for bar in bars if run.first_epoch > 1 else ():
             bar.say(f"the checkpoint has {run.first_epoch - 1} of {chosen.epochs} epochs")
@@ -247,7 +250,7 @@ def _watch(validation: Any, metrics: Any, early_stopping: Any, callbacks: Any) -
 
 
 def _settings_and_data(
-    recipe: str | None, data: Any, test_data: Any, network: Network | None, given: SettingsDict
+    recipe: str | None, read: Callable[[], Dataset], network: Network | None, given: SettingsDict
 ) -> tuple[Settings, Dataset]:
     unknown = sorted(set(given) - set(Settings.names()))
     if unknown:
@@ -257,13 +260,13 @@ def _settings_and_data(
     own = _settings_of(network)
     if recipe is None:
         settings = Settings(**{**own, **given})
-        dataset = load_data(data, test_data)
+        dataset = read()
     else:
         from fastfc.recipes import get_recipe
 
         chosen = get_recipe(recipe)
         settings = replace(chosen.settings, **{**own, **given})
-        dataset = chosen.select(load_data(data, test_data))
+        dataset = chosen.select(read())
     if network is not None and settings.activations != network.activations:
         raise invalid("activation", repr(settings.activation), f"{network.activations}, as network has")
     for name in given.keys() & own.keys() - {"activation"}:

@@ -18,6 +18,7 @@ ARRAYS = {
     "t10k-labels-idx1-ubyte": RNG.integers(0, 10, 10, np.uint8),
 }
 CONTENT = {f"{name}.gz": encode(array, compress=True) for name, array in ARRAYS.items()}
+KEPT = {name: encode(array) for name, array in ARRAYS.items()}  # what the cache has of it
 WRONG = {f"{name}.gz": encode(array ^ 1, compress=True) for name, array in ARRAYS.items()}
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
 import os
 import stat
 import struct
 import zlib
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -50,13 +50,13 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None, shape: tu
 
 
 def decode(
-    stream: BinaryIO, size: int, what: str, *, ndim: int | None = None, shape: tuple[int, ...] | None = None
+    stream: io.BufferedIOBase, size: int, what: str, *, ndim: int | None = None, shape: tuple[int, ...] | None = None
 ) -> Bytes:
     """`read_idx` of an open file of `size` bytes at its start; `what` names it in errors."""
     compressed = stream.read(2) == _GZIP
     stated = _stated_length(stream, size, what) if compressed else size
     stream.seek(0)
-    source: BinaryIO | _Gunzip = _Gunzip(stream, what) if compressed else stream
+    source: io.BufferedIOBase | _Gunzip = _Gunzip(stream, what) if compressed else stream
     dims = _read_header(source, what)
     if ndim is not None and len(dims) != ndim:
         raise _bad(what, f"{len(dims)} dimensions {dims}", f"{ndim}")
@@ -75,9 +75,10 @@ def decode(
         raise _bad(what, f"shape {dims}", "an array that fits in memory") from None
     rest = array.reshape(-1).data
     while rest:
-        chunk = _read(source, min(len(rest), _CHUNK), what)
-        rest[: len(chunk)] = chunk
-        rest = rest[len(chunk) :]
+        read = source.readinto(rest)
+        if not read:
+            raise _truncated(what)
+        rest = rest[read:]
     if isinstance(source, _Gunzip):
         source.finish()
     return array
@@ -99,7 +100,7 @@ def content_sha256(array: Bytes) -> str:
 class _Gunzip:
     """One gzip member, decompressed piece by piece: no call returns, or holds, more than it was asked for."""
 
-    def __init__(self, stream: BinaryIO, what: str) -> None:
+    def __init__(self, stream: io.BufferedIOBase, what: str) -> None:
         self._stream, self._what = stream, what
         self._inflate = zlib.decompressobj(wbits=31)
 
@@ -118,6 +119,12 @@ class _Gunzip:
             if not data:
                 raise _bad(self._what, "a truncated gzip file", "a whole one")
 
+    def readinto(self, memory: memoryview) -> int:
+        """Put there what one call gives; 0 only at the end of the member."""
+        content = self.read(min(len(memory), _CHUNK))
+        memory[: len(content)] = content
+        return len(content)
+
     def finish(self) -> None:
         """Raise unless the content, then the file, ends here; zlib has checked the CRC when it reaches the end."""
         if self.read(1):
@@ -126,15 +133,15 @@ class _Gunzip:
             raise _bad(self._what, "bytes after the end of the gzip content", "none")
 
 
-def _read(source: BinaryIO | _Gunzip, n: int, what: str) -> bytes:
+def _read(source: io.BufferedIOBase | _Gunzip, n: int, what: str) -> bytes:
     """1 to n bytes, of which there must be some."""
     chunk = source.read(n)
     if not chunk:
-        raise _bad(what, "a truncated file", "a whole IDX file")
+        raise _truncated(what)
     return chunk
 
 
-def _read_header(source: BinaryIO | _Gunzip, what: str) -> tuple[int, ...]:
+def _read_header(source: io.BufferedIOBase | _Gunzip, what: str) -> tuple[int, ...]:
     """The dimensions, after the checks of all that precedes them."""
     magic = _read_exactly(source, 4, what)
     if magic[:2] != b"\0\0":
@@ -149,14 +156,14 @@ def _read_header(source: BinaryIO | _Gunzip, what: str) -> tuple[int, ...]:
     return dims
 
 
-def _read_exactly(source: BinaryIO | _Gunzip, n: int, what: str) -> bytes:
+def _read_exactly(source: io.BufferedIOBase | _Gunzip, n: int, what: str) -> bytes:
     data = b""
     while len(data) < n:
         data += _read(source, n - len(data), what)
     return data
 
 
-def _stated_length(stream: BinaryIO, size: int, what: str) -> int:
+def _stated_length(stream: io.BufferedIOBase, size: int, what: str) -> int:
     """The length of the content modulo 2**32, which the last four bytes of a gzip file state (RFC 1952)."""
     if size < _GZIP_FRAME:
         raise _bad(what, "a truncated gzip file", "a whole one")
@@ -166,6 +173,10 @@ def _stated_length(stream: BinaryIO, size: int, what: str) -> int:
 
 def _header(dims: tuple[int, ...]) -> bytes:
     return struct.pack(f">HBB{len(dims)}I", 0, _UNSIGNED_BYTE, len(dims), *dims)
+
+
+def _truncated(what: object) -> DataError:
+    return _bad(what, "a truncated file", "a whole IDX file")
 
 
 def _bad(what: object, given: str, expected: str) -> DataError:

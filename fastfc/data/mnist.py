@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fastfc.data import cache
 from fastfc.data.download import fetch
-from fastfc.data.idx import Bytes, content_sha256, decode, read_idx
+from fastfc.data.idx import Bytes, content_sha256, decode, encode, read_idx
 from fastfc.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ def load(name: str, *, quick: bool = False) -> tuple[list[Bytes], str]:
     return [array for array in arrays.values() if array is not None], notice
 
 
+def is_here(name: str) -> bool:
+    """Whether `load` finds what it needs on this machine, or a folder that it complains of."""
+    folder = cache.folder(name)
+    return "FASTFC_DATA_DIR" in os.environ or (folder is not None and all(find(folder, file) for file in SHAPES))
+
+
 def read_folder(folder: Path, what: str = "data") -> list[Bytes]:
     """The four arrays, in the order of SHAPES, of a folder that holds the files, each plain or as .gz.
 
@@ -131,10 +137,11 @@ def find(folder: Path, file: str) -> Path | None:
 def _cached(name: str, file: str) -> Bytes | None:
     """The file in the cache; None where it is missing or is not what was published."""
     folder = cache.folder(name)
-    if folder is None:
+    path = folder and find(folder, file)
+    if path is None:
         return None
     try:
-        array = read_idx(folder / f"{file}.gz", shape=SHAPES[file])
+        array = read_idx(path, shape=SHAPES[file])
     except DataError:
         return None
     return array if content_sha256(array) == SOURCES[name].sha256[file] else None
@@ -158,8 +165,8 @@ def _download(name: str, files: list[str], patience: float) -> tuple[dict[str, B
     terminal = sys.stderr is not None and sys.stderr.isatty()
     with tqdm(total=source.size, desc=source.title, unit="B", unit_scale=True, disable=not terminal) as bar:
         for file in files:
-            data, arrays[file] = _from_mirrors(name, file, mirrors, reasons, patience, bar)
-            problem = cache.store(name, f"{file}.gz", data)
+            arrays[file] = _from_mirrors(name, file, mirrors, reasons, patience, bar)
+            problem = cache.store(name, file, encode(arrays[file]))  # plain: to inflate it takes longer than an epoch
             if problem:
                 notice = f"{source.title} is not kept in the cache ({problem}) and will be downloaded again next time"
     return arrays, notice
@@ -167,8 +174,8 @@ def _download(name: str, files: list[str], patience: float) -> tuple[dict[str, B
 
 def _from_mirrors(
     name: str, file: str, mirrors: list[str], reasons: list[str], patience: float, bar: tqdm[None]
-) -> tuple[bytes, Bytes]:
-    """One file as it was sent, and its array. A mirror that fails leaves `mirrors`, and its reason joins `reasons`."""
+) -> Bytes:
+    """The array of one file. A mirror that fails leaves `mirrors`, and its reason joins `reasons`."""
     start = bar.n
     while mirrors:
         try:
@@ -181,7 +188,7 @@ def _from_mirrors(
             array = decode(io.BytesIO(data), len(data), file, shape=SHAPES[file])
             if content_sha256(array) != SOURCES[name].sha256[file]:
                 raise DataError(f"{file}: given content with another SHA-256, expected the published one")
-            return data, array
+            return array
         except DataError as error:
             reasons.append(f"{urlsplit(mirrors.pop(0)).netloc}: {error}")
     raise _cannot_have(name, "; ".join(reasons))
