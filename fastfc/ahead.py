@@ -16,6 +16,7 @@ from fastfc.kernels.fused import cpu
 from fastfc.kernels.fused.compiler import objects
 from fastfc.kernels.fused.compiler.entry import Kernel, kernel_of, listing
 from fastfc.kernels.fused.crew import ask
+from fastfc.kernels.fused.folder import write
 from fastfc.kernels.fused.shipped import folder_of
 from fastfc.kernels.plan import ACTIVATIONS, LOSSES, Epoch
 from fastfc.network import Network
@@ -45,9 +46,10 @@ def ship(kernels: list[Kernel]) -> None:
 
     folder = folder_of(cpu.NAME)
     folder.mkdir(parents=True, exist_ok=True)
+    write(folder, cpu.PROBED, bytes([cpu.VECTOR_BYTES, cpu.HAS_FMA, cpu.HAS_AVX2]))
     for name, key in kernels:
         symbol = objects.symbol_of(name, key)
-        objects.write(folder, symbol, build.object_code(kernel_of(name).helper, symbol, key))
+        write(folder, f"{symbol}{objects.SUFFIX}", build.object_code(kernel_of(name).helper, symbol, key))
 
 
 def _asked_for(trainings: Iterable[Training]) -> list[Kernel]:

@@ -225,7 +225,7 @@ def warmup(options: argparse.Namespace) -> None:
 
     from fastfc import ahead
     from fastfc.kernels.fused.compiler.entry import say_once
-    from fastfc.kernels.fused.compiler.folder import cache_folder, why_not_kept
+    from fastfc.kernels.fused.folder import cache_folder, why_not_kept
     from fastfc.kernels.fused.compiler.making import make, missing_of
 
     start = time.perf_counter()

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from fastfc.kernels.fused.compiler.folder import cache_folder
+from fastfc.kernels.fused.folder import cache_folder
 from fastfc.kernels.fused.compiler.known import is_known
 
 CHILD = """

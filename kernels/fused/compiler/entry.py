@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastfc.kernels.fused.compiler import objects
-from fastfc.kernels.fused.compiler.folder import cache_folder
+from fastfc.kernels.fused.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import while_compiling
 from fastfc.kernels.fused.compiler.signature import key_of, pack
 from fastfc.kernels.fused.compiler.turns import turn

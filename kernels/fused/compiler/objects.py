@@ -1,28 +1,24 @@
 """Compiled kernels as files of object code, loaded by LLVM alone.
 
-What is kept of a kernel is a line with the names of what it calls of the C library, and object code. A file is a checksum of
-that, and of its own name and folder, and then that.
+What is kept of a kernel is a line with the names of what it calls of the C library, and object code.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
-import tempfile
 import threading
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from fastfc.kernels.fused import cpu
-from fastfc.kernels.fused.compiler.folder import cache_folder
+from fastfc.kernels.fused.folder import cache_folder, read, write
 from fastfc.kernels.fused.compiler.guard import warn_once
 from fastfc.machine.forks import hold_while_forking
 
-CHECKSUM = hashlib.sha256().digest_size
 SUFFIX = ".o"
 
-_engines: list[llvm.ExecutionEngine] = []  # the memory of what is loaded is theirs
 _loading = threading.RLock()
 
 hold_while_forking(_loading)  # a child would find LLVM locked
@@ -37,22 +33,14 @@ def symbol_of(name: str, key: str) -> str:
 def load(symbol: str) -> int | None:
     """The address of a kernel that came with the package or is kept; None where there is none.
 
-    A file cut short, altered or from elsewhere does not match its checksum, and counts as absent. One that is whole and cannot
-    be loaded would be compiled anew by every process, which is told, once.
+    A file that is whole and cannot be loaded would be compiled anew by every process, which is told, once.
     """
     return _load(cpu.SHIPPED, symbol) or _load(cache_folder(), symbol)
 
 
 def _load(folder: Path | None, symbol: str) -> int | None:
-    if folder is None:
-        return None
-    path = folder / f"{symbol}{SUFFIX}"
-    try:
-        kept = path.read_bytes()
-    except OSError:  # a file that is there is replaced
-        return None
-    checksum, content = kept[:CHECKSUM], kept[CHECKSUM:]
-    if checksum != _checksum(path, content):
+    content = None if folder is None else read(folder, f"{symbol}{SUFFIX}")
+    if content is None:
         return None
     try:
         return link(symbol, content)
@@ -70,24 +58,10 @@ def save(symbol: str, content: bytes) -> None:
     if folder is None:
         return
     try:
-        write(folder, symbol, content)
+        write(folder, f"{symbol}{SUFFIX}", content)
     except OSError as error:
         what = f"compiled kernels cannot be kept in {folder}, so every process compiles anew"
         warn_once("save", f"{what}: {type(error).__name__}: {error}")
-
-
-def write(folder: Path, symbol: str, content: bytes) -> None:
-    """The file of a kernel, whole or not at all."""
-    path = folder / f"{symbol}{SUFFIX}"
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", suffix=".tmp", delete=False) as file:
-        try:
-            file.write(_checksum(path, content) + content)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            file.close()
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 def content_of(calls: set[str], code: bytes) -> bytes:
@@ -99,7 +73,7 @@ def link(symbol: str, content: bytes) -> int:
     """Put object code into memory; the address of its entry. RuntimeError where that cannot be."""
     calls, _, code = content.partition(b"\n")
     with _loading:
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), cpu.target_machine())  # before it LLVM knows no names
+        engine = _engine()  # before there is one LLVM knows no names
         unknown = [name for name in calls.decode("ascii", "replace").split() if llvm.address_of_symbol(name) is None]
         if unknown:  # LLVM would end the process
             raise RuntimeError(f"{symbol} calls {', '.join(unknown)}, which is not in this process")
@@ -111,10 +85,10 @@ def link(symbol: str, content: bytes) -> int:
         address = engine.get_function_address(symbol)
         if not address:
             raise RuntimeError(f"{symbol} is not in its object code")
-        _engines.append(engine)
         return address
 
 
-def _checksum(path: Path, content: bytes) -> bytes:
-    """Of the content of this file of this folder."""
-    return hashlib.sha256(f"{path.parent.name}/{path.name}\0".encode() + content).digest()
+@functools.cache
+def _engine() -> llvm.ExecutionEngine:
+    """To which the memory of all that is loaded belongs: one for each kernel would take five times as long."""
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), cpu.target_machine())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-from fastfc.kernels.fused.compiler.folder import cache_folder
+from fastfc.kernels.fused.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import check_interrupts
 
 if sys.platform == "win32":

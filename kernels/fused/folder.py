@@ -1,4 +1,7 @@
-"""The folder of compiled kernels: private to the user and to this very source, and removed when it is long out of use."""
+"""The folder of compiled kernels: private to the user and to this very source, and removed when it is long out of use.
+
+A file in it is a checksum of its content and of its own name and folder, and then the content.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import platformdirs
 from fastfc.kernels.fused.shipped import digest_of_sources
 
 DAY = 86400
+CHECKSUM = hashlib.sha256().digest_size
 KEPT = 30 * DAY  # after its last use
 NAME = re.compile(r"kernels-[0-9a-f]{16}")
 
@@ -46,6 +50,35 @@ def cache_folder() -> Path | None:
 def why_not_kept() -> str:
     """Why compiled kernels are not kept in `cache_folder`, or "" where they are."""
     return "" if cache_folder() else "no folder can be written, so that each process compiles anew"
+
+
+def read(folder: Path, name: str) -> bytes | None:
+    """The content of a file; None where there is none, or one that was cut short, altered or is from elsewhere: it is replaced."""
+    path = folder / name
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return None
+    content = kept[CHECKSUM:]
+    return content if kept[:CHECKSUM] == _checksum(path, content) else None
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    """A file, whole or not at all."""
+    path = folder / name
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", suffix=".tmp", delete=False) as file:
+        try:
+            file.write(_checksum(path, content) + content)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _checksum(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\0".encode() + content).digest()
 
 
 def _claim(folder: Path) -> None:
