@@ -9,8 +9,8 @@ def info() -> dict[str, str]:
     "threads" is how many compute at most by default, the limit that rules, and then all others, see docs/scale.md.
     """
     from fastfc.data.dataset import default_data
-    from fastfc.kernels.fused.folder import cache_folder, why_not_kept
     from fastfc.kernels.fused.compiler.known import REQUIREMENT, is_known
+    from fastfc.kernels.fused.folder import cache_folder, why_not_kept
     from fastfc.machine import info as machine
     from fastfc.machine.cores import limits, usable_cpus
 

@@ -42,7 +42,8 @@ UINT8 = np.dtype(np.uint8)
 SMALL = 1024  # samples up to which one thread predicts
 LARGEST_RATIO = 1e300  # of squared residuals to squared deviations: R² stays finite
 KEPT = 4  # predictors that wait for their next call: each may hold a copy of all parameters
-UNUSED: tuple[Any, ...] = (None, None, [], [], {})  # version of weights and biases, both, and predictors by their threads
+# Version of weights and biases, both, predictors by their threads, and of which dtypes a sample goes to one of them as it is.
+UNUSED: tuple[Any, ...] = (None, None, [], [], {}, ())
 
 
 class Parameters(list[np.ndarray]):
@@ -181,10 +182,13 @@ class Network:
 
         A regression gives its outputs: (n,) where it has one, else (n, outputs), of its dtype. Raises as `outputs` does.
         """
-        if type(X) is np.ndarray and X.shape == (1, self.layers[0]) and self.layers[-1] > 1 and not self.regression:
-            label = self._label(X)
-            if label >= 0:
-                return np.array([label])
+        used = self._present()
+        if type(X) is np.ndarray and X.dtype in used[5] and X.shape == (1, self.layers[0]):
+            predictor, idle = self._predictor(1, used)
+            label: np.ndarray = predictor.label(X)
+            idle.append(predictor)
+            if label.item() >= 0:
+                return label
         return self._finite(self._predicted(self.outputs(X)))
 
     def _predicted(self, z: np.ndarray) -> np.ndarray:
@@ -198,15 +202,6 @@ class Network:
         """(n, outputs) what a regression predicts by outputs z: with poisson exp(z), which may be infinite."""
         with np.errstate(over="ignore"):
             return np.exp(z) if self.loss == "poisson" else z
-
-    def _label(self, x: np.ndarray) -> int:
-        """The class of one sample without a detour: a call of a compiled function. -1 where `outputs` must see to it."""
-        if not x.flags.carray or (x.dtype != self.dtype and (x.dtype != UINT8 or self.input_kind == "integer")):
-            return -1
-        predictor, idle = self._predictor(1)
-        label = predictor.label(x)
-        idle.append(predictor)
-        return label
 
     @property
     def by_largest(self) -> bool:
@@ -247,24 +242,31 @@ class Network:
         threads = 1 if X.shape[0] <= SMALL else check_threads(threads or self.threads)
         if self.threads is None and self.backend == "numba":
             threads = threads_to_predict(threads, self.layers, X.shape[0])
-        predictor, idle = self._predictor(threads)
+        predictor, idle = self._predictor(threads, self._present())
         limits = blas_threads(self.backend, threads) if self.backend == "numpy" else nullcontext()
         with limits, np.errstate(all="ignore"):
             out = predictor.outputs(X)
         idle.append(predictor)
         return out
 
-    def _predictor(self, threads: int) -> tuple[Any, deque[Any]]:
-        """A predictor of the present parameters that no other Python thread is using, and where to put it afterwards.
+    def _present(self) -> tuple[Any, ...]:
+        """What is used of the present parameters, see UNUSED.
 
-        Each has scratch memory of its own. Versions are read before the parameters: who assigns changes them in the other
-        order, so that an assignment meanwhile is seen at the next call.
+        Versions are read before the parameters: who assigns changes them in the other order, so that an assignment meanwhile is
+        seen at the next call.
         """
         used = self._used
         w: Any = self.weights
         b: Any = self.biases
         if used[0] is not w.version or used[1] is not b.version:
-            used = self._used = w.version, b.version, list(w), list(b), defaultdict(lambda: deque(maxlen=KEPT))
+            kinds = (self.dtype,) if self.input_kind == "integer" else (self.dtype, UINT8)
+            direct = kinds if self.layers[-1] > 1 and not self.regression else ()
+            idle: dict[int, deque[Any]] = defaultdict(lambda: deque(maxlen=KEPT))
+            used = self._used = w.version, b.version, list(w), list(b), idle, direct
+        return used
+
+    def _predictor(self, threads: int, used: tuple[Any, ...]) -> tuple[Any, deque[Any]]:
+        """A predictor that no other Python thread is using, and where to put it afterwards: each has scratch memory of its own."""
         idle = used[4][threads]
         try:
             return idle.pop(), idle

@@ -225,8 +225,8 @@ def warmup(options: argparse.Namespace) -> None:
 
     from fastfc import ahead
     from fastfc.kernels.fused.compiler.entry import say_once
-    from fastfc.kernels.fused.folder import cache_folder, why_not_kept
     from fastfc.kernels.fused.compiler.making import make, missing_of
+    from fastfc.kernels.fused.folder import cache_folder, why_not_kept
 
     start = time.perf_counter()
     kernels = ahead.everything() if options.all else ahead.usual()

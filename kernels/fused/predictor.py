@@ -59,7 +59,7 @@ class Predictor:
         self.arena.layout[:, PRODUCT] = parts.product(plan.dtype)
         self.scales = {np.dtype(np.uint8): np.array([plan.scale], plan.dtype), plan.dtype: np.ones(1, plan.dtype)}
         self.of_row: dict[Any, tuple[np.ndarray, np.ndarray, Call]] = {}  # a place for the row, for outputs, and the call
-        self.of_one: dict[np.dtype, tuple[np.ndarray, Call]] = {}  # a place for the sample, and the call
+        self.of_one: dict[np.dtype, tuple[np.ndarray, Any, int, Call]] = {}  # a place for the sample, and the call with its parts
         self.best, self.finite = np.zeros(1, np.int64), np.zeros(threads, np.int64)
         self.all_finite = True
 
@@ -131,16 +131,17 @@ class Predictor:
             self.finite,
         )
 
-    def label(self, x: np.ndarray) -> int:
-        """Which output is the largest for x (1, features), uint8 or plan.dtype, C-contiguous; -1 if that or x is not finite."""
+    def label(self, x: np.ndarray) -> np.ndarray:
+        """(1,) int64: which output is the largest for x (1, features), uint8 or plan.dtype; -1 if that or x is not finite."""
         try:
-            sample, call = self.of_one[x.dtype]
+            sample, function, place, _ = self.of_one[x.dtype]
         except KeyError:
-            sample, places = np.empty_like(x), self.places.copy()
+            sample, places = np.empty(x.shape, x.dtype), self.places.copy()
             places[MULTIPLY] = parts.multiply_codes(self.plan.dtype, x.dtype)
             stored = Stored(as_bytes(sample), x.dtype.name)
             call = ONE.bind(stored, self.arena.model(), places, self.arena.thread_memory, self.best)
-            self.of_one[x.dtype] = sample, call
-        sample[:] = x
-        call()
-        return int(self.best[0])
+            function, place = call.function, call.place
+            self.of_one[x.dtype] = sample, function, place, call
+        sample[...] = x
+        function(place)
+        return self.best.copy()

@@ -48,8 +48,8 @@ class Predictor:
             FINISH[plan.loss](out)
         return out
 
-    def label(self, x: np.ndarray) -> int:
-        """Which output is the largest for x (1, features), uint8 or plan.dtype; -1 if that or x is not finite."""
+    def label(self, x: np.ndarray) -> np.ndarray:
+        """(1,) int64: which output is the largest for x (1, features), uint8 or plan.dtype; -1 if that or x is not finite."""
         with np.errstate(all="ignore"):
-            outputs = self.outputs(x)[0]
-        return int(outputs.argmax()) if self.all_finite and np.isfinite(outputs).all() else -1
+            outputs = self.outputs(x)
+        return outputs.argmax(axis=1) if self.all_finite and np.isfinite(outputs).all() else np.array([-1])

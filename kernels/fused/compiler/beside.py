@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from fastfc.kernels.fused.folder import cache_folder
 from fastfc.kernels.fused.compiler.known import is_known
+from fastfc.kernels.fused.folder import cache_folder
 
 CHILD = """
 import json, sys

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from fastfc.kernels.fused.compiler import objects
-from fastfc.kernels.fused.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import while_compiling
 from fastfc.kernels.fused.compiler.signature import key_of, pack
 from fastfc.kernels.fused.compiler.turns import turn
+from fastfc.kernels.fused.folder import cache_folder
 from fastfc.machine.terminal import announce
 
 PACKAGE = "fastfc.kernels.fused"

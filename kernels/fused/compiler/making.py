@@ -9,7 +9,7 @@ from fastfc.kernels.fused.compiler import beside
 from fastfc.kernels.fused.compiler.entry import Entry, Kernel, is_listing, listing
 
 # Against 1 for all others.
-SECONDS = {"epoch.run": 8, "codes.update": 3, "epoch.apply": 3, "online.run": 3, "predict.run": 3, "predict.run_rows": 3, "predict.one": 2}
+SECONDS = {"epoch.run": 9, "codes.update": 3, "epoch.apply": 3, "online.run": 3, "predict.run": 2, "predict.run_rows": 2}
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 def together(ask: Callable[[], T], later: Callable[[], object]) -> T:
     """What `ask` gives, which calls none of the kernels that it asks for: they are there before.
 
-    What `later` will ask for is compiled too, where the second process has time left.
+    What `later` will ask for is compiled too, where there are two.
     """
     if is_listing():
         return ask()
@@ -51,22 +51,13 @@ def make(
 
 
 def _shared(missing: list[Kernel], later: Callable[[], object]) -> list[Kernel]:
-    """Kernels in the order in which to ask for them: ours, and then, from the last on, those that a second process compiles."""
+    """Kernels in the order in which to ask for them: the longest, and then, from the last on, what a second process compiles
+    from the first on: neither waits while there is something left."""
     if len(missing) < 2 or not beside.can_begin():
         return missing
-    ours, others = divided(missing)
     with listing() as more:
         later()
-    beside.begin([*others, *missing_of(list(more))])
-    return [*ours, *others[::-1]]
-
-
-def divided(kernels: list[Kernel]) -> tuple[list[Kernel], list[Kernel]]:
-    """(ours, others) that take about as long; the longest is ours."""
-    halves: tuple[list[Kernel], list[Kernel]] = ([], [])
-    seconds = [0, 0]
-    for kernel in sorted(kernels, key=lambda kernel: -SECONDS.get(kernel[0], 1)):
-        less = int(seconds[1] < seconds[0])
-        halves[less].append(kernel)
-        seconds[less] += SECONDS.get(kernel[0], 1)
-    return halves
+    longest, *others = sorted(missing, key=lambda kernel: -SECONDS.get(kernel[0], 1))
+    others += missing_of(list(more))
+    beside.begin(others)
+    return [longest, *others[::-1]]

@@ -13,8 +13,8 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from fastfc.kernels.fused import cpu
-from fastfc.kernels.fused.folder import cache_folder, read, write
 from fastfc.kernels.fused.compiler.guard import warn_once
+from fastfc.kernels.fused.folder import cache_folder, read, write
 from fastfc.machine.forks import hold_while_forking
 
 SUFFIX = ".o"

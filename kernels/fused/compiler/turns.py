@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-from fastfc.kernels.fused.folder import cache_folder
 from fastfc.kernels.fused.compiler.guard import check_interrupts
+from fastfc.kernels.fused.folder import cache_folder
 
 if sys.platform == "win32":
     import msvcrt
