@@ -98,7 +98,7 @@ def measure() -> Constants:
 
 def meeting(threads: int = 2, times: int = 20_000) -> float:
     """Seconds that a barrier takes, by threads, where each has a core."""
-    place = aligned(32, np.int64)
+    place = aligned(8 * (4 + threads), np.int64)
     calls = [Entry("team.meet").bind(Team(t, threads, 8_000, place), times) for t in range(threads)]
 
     def meet() -> float:
