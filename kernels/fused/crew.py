@@ -14,7 +14,7 @@ import numpy as np
 
 from fastfc.kernels.fused.arena import aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry, is_listing
-from fastfc.kernels.fused.records import NEVER, OPENED, TIMEOUT, Team
+from fastfc.kernels.fused.records import IN_VAIN, NEVER, OPENED, TIMEOUT, Team
 
 LOOK = 50_000_000  # nanoseconds after which a sleeper looks again, should a call to wake it have been lost
 SERVE, LEAD = Entry("team.serve"), Entry("team.lead")
@@ -58,6 +58,7 @@ class Crew:
         """Make these calls, one in each thread."""
         if calls is not self.calls:
             self.work[:], self.calls = [call.place_of_code() for call in calls], calls
+        self.meeting[IN_VAIN:] = 0  # that the last call came late says nothing of the next
         self.lead()
 
     def is_here(self) -> bool:
