@@ -52,7 +52,7 @@ def raised_by(function: Callable[[], object]) -> BaseException:
 @pytest.mark.parametrize("spins", [0, SPINS])
 def test_who_waits_for_a_thread_that_is_late_uses_no_core(spins: int) -> None:
     """One of the threads comes to the first barrier 0.3 s after the others, which spin for a moment at most, then sleep."""
-    meeting = new_meeting()
+    meeting = new_meeting(THREADS)
     calls = [Entry("team.meet").bind(Team(thread, THREADS, spins, meeting), 3) for thread in range(THREADS)]
     others = [threading.Thread(target=call, daemon=True) for call in calls[1:]]
     spent = time.process_time()

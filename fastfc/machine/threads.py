@@ -13,8 +13,8 @@ from fastfc.machine.cores import limits, usable_cpus
 from fastfc.validation import whole
 
 MOST_THREADS = 1024
-# In multiplications of one thread, of which it does some 5 to 10 thousand a microsecond. Measured on small networks: from where
-# on do two threads pay?
+# In multiplications of one thread, of which it does some 7 to 30 thousand a microsecond. Measured on small networks: from where on
+# do two threads pay? Barriers by themselves, which can be measured apart, are 3 % of it (bench/NOTES.md).
 MEETING = 75_000  # what the barriers of a step cost each thread, for each of its threads, until all have come and left
 CALL = 150_000  # what it costs to have threads that stand by begin, and to wait until they have ended
 THREAD = 4_000_000  # the same of threads that there are not yet

@@ -14,15 +14,15 @@ import numpy as np
 
 from fastfc.kernels.fused.arena import aligned
 from fastfc.kernels.fused.compiler.entry import Call, Entry, is_listing
-from fastfc.kernels.fused.records import NEVER, OPENED, TIMEOUT, Team
+from fastfc.kernels.fused.records import IN_VAIN, NEVER, OPENED, TIMEOUT, Team
 
 LOOK = 50_000_000  # nanoseconds after which a sleeper looks again, should a call to wake it have been lost
 SERVE, LEAD = Entry("team.serve"), Entry("team.lead")
 
 
-def new_meeting() -> np.ndarray:
+def new_meeting(threads: int) -> np.ndarray:
     """The meeting of a `Team`."""
-    meeting = aligned(32, np.int64)
+    meeting = aligned(8 * (4 + threads), np.int64)
     reset(meeting)
     return meeting
 
@@ -37,7 +37,7 @@ class Crew:
     """`threads` threads, the caller's among them. spins as in `Team`."""
 
     def __init__(self, threads: int, spins: int) -> None:
-        self.meeting, self.work, self.passed = new_meeting(), np.zeros((threads, 2), np.int64), np.zeros(1, np.int64)
+        self.meeting, self.work, self.passed = new_meeting(threads), np.zeros((threads, 2), np.int64), np.zeros(1, np.int64)
         teams = [Team(thread, threads, spins, self.meeting) for thread in range(threads)]
         self.lead, *served = LEAD.bind(teams[0], self.work, self.passed), *(SERVE.bind(team, self.work) for team in teams[1:])
         self.process, self.calls = os.getpid(), served
@@ -58,6 +58,7 @@ class Crew:
         """Make these calls, one in each thread."""
         if calls is not self.calls:
             self.work[:], self.calls = [call.place_of_code() for call in calls], calls
+        self.meeting[IN_VAIN:] = 0  # that the last call came late says nothing of the next
         self.lead()
 
     def is_here(self) -> bool:
@@ -80,7 +81,7 @@ def _end(process: int, lead: Call, work: np.ndarray, others: list[threading.Thre
 def ask(threads: int) -> None:
     """Ask for the kernels that a crew needs."""
     if threads > 1:
-        team, work, passed = Team(0, threads, 0, new_meeting()), np.zeros((threads, 2), np.int64), np.zeros(1, np.int64)
+        team, work, passed = Team(0, threads, 0, new_meeting(threads)), np.zeros((threads, 2), np.int64), np.zeros(1, np.int64)
         LEAD.address(team, work, passed)
         SERVE.address(team, work)
 

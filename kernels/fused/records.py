@@ -16,8 +16,8 @@ CHUNK = 64  # samples that are predicted at a time: their activations stay in th
 WORK_PLACE, SCALE_PLACE, MULTIPLY = np.arange(3)  # of predict.one
 # Places in the meeting of a team, each in a cache line of its own, which grow for as long as a call lasts: how often a thread
 # has come to a barrier, how many barriers are open, and, at the moment, who sleeps; then seconds and nanoseconds after which a
-# sleeper looks again. np.int64, as below.
-ARRIVED, OPENED, SLEEPERS, TIMEOUT = np.arange(4) * 8
+# sleeper looks again; then, of each thread, how often its looks are halved. np.int64, as below.
+ARRIVED, OPENED, SLEEPERS, TIMEOUT, IN_VAIN = np.arange(5) * 8
 NEVER = (1 << 62) + (1 << 31)  # in the place of OPENED, opens every barrier; the system compares 32 bits of it
 
 # Columns of `Model.layout`, which has one row for each layer of weights: sizes; offsets into the arena; addresses.
@@ -31,8 +31,8 @@ COLUMNS = 13
 
 
 class Team(NamedTuple):
-    """Thread number `thread` of `threads`; meeting (32,) int64, zero at the start but for TIMEOUT; who waits looks `spins` times
-    before it sleeps."""
+    """Thread number `thread` of `threads`; meeting (8 * (4 + threads),) int64, zero at the start but for TIMEOUT; who waits looks
+    `spins` times, at most, before it sleeps."""
 
     thread: int
     threads: int

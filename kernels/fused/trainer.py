@@ -103,7 +103,7 @@ class Trainer:
         self.factors = plan.optimizer.factors(len(self.layers), dtype)
         self.block = self.arena.memory[self.arena.gradient :][: self.arena.parameters] if kept else np.zeros(0, dtype)
         self.fill(state)
-        self.meeting = crew.new_meeting()
+        self.meeting = crew.new_meeting(self.threads)
         self.crew: crew.Crew | None = None
         # Of each kernel and number of threads: a call for each thread, and for which epoch.
         self.calls: dict[tuple[str, int], tuple[list[Call], Epoch | None]] = {}
