@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 from fastfc.cli import commands, runs, training, watch
 from fastfc.cli.common import CURVES, HISTORY, INTERRUPTED, MODEL, REPORT
 from fastfc.errors import FastFCError
-from fastfc.machine.terminal import is_terminal, painted, wrapped
+from fastfc.machine.terminal import painted, wrapped
 from fastfc.renamed import new_flags
 
 ERROR = 2
@@ -248,7 +248,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 def _error(message: str) -> str:
     """One line, for whatever reads it; on a terminal, which would break it anywhere, broken between words."""
     line, head = f"fastfc: error: {message}", "fastfc: error:"
-    if is_terminal(sys.stderr):
+    if sys.stderr is not None and sys.stderr.isatty():
         line = wrapped(line, stream=sys.stderr)
     return painted(head, "red", sys.stderr) + line.removeprefix(head)
 

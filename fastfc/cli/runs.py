@@ -74,4 +74,16 @@ def _prediction_pictures(model: Network, data: Dataset) -> dict[str, Callable[[]
 
 
 def report(options: argparse.Namespace) -> None:
-    raise NotImplementedError
+    import fastfc
+    from fastfc.reports.training import html
+    from fastfc.storage.files import atomic_write
+
+    content = content_of(options.folder / HISTORY)
+    model = fastfc.load(options.folder / MODEL)
+    source = _source(options, content)
+    if source is None:
+        print(wrapped("no mistakes in it: trained on arrays; --data names the data to look for them in"))
+    page = html(content, model, None if source is None else load(source))
+    path = options.out or options.folder / REPORT
+    atomic_write(path, page.encode())
+    print(f"saved {path}")
