@@ -83,7 +83,7 @@ def report(options: argparse.Namespace) -> None:
     source = _source(options, content)
     if source is None:
         print(wrapped("no mistakes in it: trained on arrays; --data names the data to look for them in"))
-    page = html(content, model, None if source is None else load(source))
+    page = html(content, model, None if source is None else load(source), fastfc.info())
     path = options.out or options.folder / REPORT
     atomic_write(path, page.encode())
     print(f"saved {path}")

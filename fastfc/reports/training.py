@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from fastfc.about import info
 from fastfc.data import Dataset
 from fastfc.errors import invalid
 from fastfc.machine.terminal import counted
@@ -32,8 +31,12 @@ MOST_ERRORS = 10
 FOR, AGAINST = (70, 120, 255), (235, 100, 30)  # red, green, blue, on light and on dark
 
 
-def html(content: dict[str, Any], model: Network, data: Dataset | None) -> str:
-    """content: `TrainResult.to_dict`, with EpochRecords; data: what to look for mistakes in, on its test samples where it has any.
+def html(content: dict[str, Any], model: Network, data: Dataset | None, machine: dict[str, str]) -> str:
+    """The page of a training.
+
+    content  `TrainResult.to_dict`, with EpochRecords
+    data     what to look for mistakes in, on its test samples where it has any
+    machine  `fastfc.info`
 
     Raises InvalidArgument or InvalidType where the network is of another training, or does not fit the data.
     """
@@ -43,7 +46,7 @@ def html(content: dict[str, Any], model: Network, data: Dataset | None) -> str:
     how = f"{content['backend']}, {content['dtype']}, {counted(content['threads'], 'thread')}, seed {content['seed']}"
     intro = f"<p>{epochs} of {escape(content['data'])} in {_seconds(content['train_seconds'])}: {escape(how)}.</p>"
     sections = [_facts(content), _curves(content["history"]), *([] if data is None else _on(model, data)), _first_layer(model, data)]
-    body = [section for section in (*sections, _about(content)) if section]
+    body = [section for section in (*sections, _about(content, machine)) if section]
     return document(f"{layers} on {Path(content['data']).name}", [intro], body, "fastfc report")
 
 
@@ -223,7 +226,7 @@ def _unit(weights: np.ndarray, k: int) -> str:
     return f"<figure>{image(drawing.png(pixels), f'weights of unit {k}')}</figure>"
 
 
-def _about(content: dict[str, Any]) -> str:
+def _about(content: dict[str, Any], machine: dict[str, str]) -> str:
     """Settings, times, and the machine."""
     default = json_settings(Settings())
     settings = []
@@ -243,7 +246,7 @@ def _about(content: dict[str, Any]) -> str:
         "<h3>Settings; bold where they are not the default</h3>",
         f'<dl class="settings">{"".join(settings)}</dl>\n<div class="split">',
         _list("Training", times),
-        _list("Machine on which this page was made", info()),
+        _list("Machine on which this page was made", machine),
         "</div>",
     )
 
