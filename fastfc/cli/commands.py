@@ -153,5 +153,3 @@ def _seconds(function: Callable[[Any], Any], argument: Any) -> float:
     calls, seconds = timer.autorange()
     calls = max(1, round(0.1 * calls / seconds))
     return statistics.median(timer.repeat(repeat=7, number=calls)) / calls
-
-

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastfc.cli.common import CURVES, HISTORY, MODEL, REPORT, load
 from fastfc.cli.watch import content_of
-from fastfc.errors import invalid
 from fastfc.machine.terminal import wrapped
 
 if TYPE_CHECKING:

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastfc.cli.common import (
-    CURVES, HISTORY, INTERRUPTED, MODEL, RUNNING, check_outputs, chosen, redirected, test_data, write_json,
-)  # fmt: skip
+    CURVES,
+    HISTORY,
+    INTERRUPTED,
+    MODEL,
+    RUNNING,
+    check_outputs,
+    chosen,
+    redirected,
+    test_data,
+    write_json,
+)
 from fastfc.errors import FastFCError, invalid
 from fastfc.machine.terminal import columns, counted, painted, wrapped
 

@@ -136,7 +136,8 @@ class _Screen:
 
     def __call__(self, content: dict[str, Any]) -> None:
         lines = self._lines(content)
-        back = f"\x1b[{self.height}F\x1b[J" if self.height else ""  # up to the first line, and from there all is cleared
+        # Up to the first line, and from there all is cleared.
+        back = f"\x1b[{self.height}F\x1b[J" if self.height else ""
         sys.stdout.write(back + "\n".join(lines) + "\n")
         sys.stdout.flush()
         self.height = len(lines)

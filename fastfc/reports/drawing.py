@@ -56,7 +56,13 @@ def scatter(title: str, targets: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def _figure(
-    kind: str, caption: str, name: str, paths: list[str], x: list[tuple[float, str]], y: list[tuple[float, str]], of: str
+    kind: str,
+    caption: str,
+    name: str,
+    paths: list[str],
+    x: list[tuple[float, str]],
+    y: list[tuple[float, str]],
+    of: str,
 ) -> str:
     """x, y: places from the left and from the top in percent, and what stands there; of: what is along x."""
     grid = "".join(f"M0 {place:.2f}H100" for place, _ in y)

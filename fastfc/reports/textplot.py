@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from fastfc.machine.terminal import can_show, painted, wants_colour
 
@@ -22,7 +22,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     """At most `width` blocks, as high as the values, or where there are more, as the means of as many in a row."""
     n = min(len(values), width)
     ends = [len(values) * k // n for k in range(n + 1)]
-    means = [math.fsum(values[a:b]) / (b - a) for a, b in zip(ends, ends[1:], strict=False)]
+    means = [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(ends)]
     blocks = BLOCKS if can_show(BLOCKS) else PLAIN_BLOCKS
     low, high = min(means), max(means)
     return "".join(blocks[int((len(blocks) - 1) * (mean - low) / (high - low or 1) + 0.5)] for mean in means)
@@ -94,7 +94,11 @@ class _Grid:
     def line(self, row: int) -> str:
         parts = []
         for name, cells in groupby(zip(self.owner[row], self.bits[row], strict=True), key=lambda cell: cell[0]):
-            dots = [bits for _, bits in cells]
-            text = "".join(chr(BRAILLE + bits) if self.fine else STYLES[name][1] for bits in dots) if name else " " * len(dots)
+            text = "".join(self._character(name, bits) for _, bits in cells)
             parts.append(painted(text, STYLES[name][0]) if name else text)
         return "".join(parts).rstrip()
+
+    def _character(self, name: str, bits: int) -> str:
+        if not bits:
+            return " "
+        return chr(BRAILLE + bits) if self.fine else STYLES[name][1]

@@ -45,9 +45,12 @@ def html(content: dict[str, Any], model: Network, data: Dataset | None, machine:
     layers, epochs = "\N{EN DASH}".join(map(str, model.layers)), counted(len(content["history"]), "epoch")
     how = f"{content['backend']}, {content['dtype']}, {counted(content['threads'], 'thread')}, seed {content['seed']}"
     intro = f"<p>{epochs} of {escape(content['data'])} in {_seconds(content['train_seconds'])}: {escape(how)}.</p>"
-    sections = [_facts(content), _curves(content["history"]), *([] if data is None else _on(model, data)), _first_layer(model, data)]
-    body = [section for section in (*sections, _about(content, machine)) if section]
-    return document(f"{layers} on {Path(content['data']).name}", [intro], body, "fastfc report")
+    sections = [_facts(content), _curves(content["history"])]
+    if data is not None:
+        sections += _on(model, data)
+    sections += [_first_layer(model, data), _about(content, machine)]
+    title = f"{layers} on {Path(content['data']).name}"
+    return document(title, [intro], filter(None, sections), "fastfc report")
 
 
 def _section(title: str, *parts: str) -> str:
@@ -154,7 +157,8 @@ def _confusion(counts: np.ndarray) -> str:
             if a == b:
                 cells.append(f'<td class="right">{count}</td>')
             else:
-                cells.append(f'<td style="--share:{0.7 * share[a, b] / top:.3f}">{count}</td>' if count else "<td></td>")
+                style = f' style="--share:{0.7 * share[a, b] / top:.3f}"' if count else ""
+                cells.append(f"<td{style}>{count or ''}</td>")
         rows.append("".join(cells) + "</tr>")
     head = "<h3>Confusion matrix: rows what it is, columns what is read</h3>"
     return f'<div>{head}\n<div class="wide"><table class="confusion">\n' + "\n".join(rows) + "\n</table></div></div>"
@@ -164,7 +168,9 @@ def _hardest(model: Network, data: Dataset, true: np.ndarray, predicted: np.ndar
     """Samples of which the network gives least for what they are."""
     X, _, _ = data.held_out()
     values = model.predict_proba(X)
-    own = values[np.arange(len(X)), true] if values.shape[1] > 1 else np.where(true == 1, values[:, 0], 1 - values[:, 0])
+    if values.shape[1] == 1:
+        values = np.hstack([1 - values, values])
+    own = values[np.arange(len(X)), true]
     figures = []
     for k in np.argsort(own, kind="stable")[:MOST_PICTURES]:
         pixels = X[k].reshape(data.image_shape)
@@ -213,8 +219,9 @@ def _first_layer(model: Network, data: Dataset | None) -> str:
     moved = np.linalg.norm(weights, axis=1) * data.X.std(axis=0, dtype=np.float64)
     order = np.argsort(-moved, kind="stable")[:MOST_INPUTS]
     top = float(moved[order[0]]) or 1.0
-    rows = [[str(k), f"{moved[k]:.3g}", f'<i class="bar" style="width:{100 * moved[k] / top:.1f}%"></i>'] for k in order]
-    text = "The norm of the weights of each input, times its standard deviation in the training samples: what moves the first layer most."
+    bars = [f'<i class="bar" style="width:{100 * moved[k] / top:.1f}%"></i>' for k in order]
+    rows = [[str(k), f"{moved[k]:.3g}", bar] for k, bar in zip(order, bars, strict=True)]
+    text = "The norm of the weights of each input, times its standard deviation in the training samples."
     return _section("First layer", f"<p>{text}</p>", table(["input", "size", ""], rows))
 
 
@@ -232,13 +239,15 @@ def _about(content: dict[str, Any], machine: dict[str, str]) -> str:
     settings = []
     for name, value in content["settings"].items():
         text = escape(", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
-        settings.append(f"<div><dt>{escape(name)}</dt><dd>{text if value == default.get(name) else f'<b>{text}</b>'}</dd></div>")
+        shown = text if value == default.get(name) else f"<b>{text}</b>"
+        settings.append(f"<div><dt>{escape(name)}</dt><dd>{shown}</dd></div>")
     seconds = [record.seconds for record in content["history"]]
     times = {"training": _seconds(content["train_seconds"]), "kernels ready in": _seconds(content["compile_seconds"])}
     if seconds:
         times["an epoch, median"] = _seconds(statistics.median(seconds))
         times["fastest, slowest"] = f"{_seconds(min(seconds))}, {_seconds(max(seconds))}"
-    times["ended"] = "interrupted" if content["interrupted"] else "early" if content["stopped_early"] else "after the last epoch"
+    early = "early" if content["stopped_early"] else "after the last epoch"
+    times["ended"] = "interrupted" if content["interrupted"] else early
     times["best epoch"], times["first layer"] = content["best_epoch"] or "-", content["input_kernel"]
     times |= {f"with {name}": version for name, version in content["versions"].items()}
     return _section(
