@@ -108,8 +108,8 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--average-every", type=int, metavar="K", help="with --mpi: processes train alone, and average after K steps"
     )
-    files = f"{MODEL}, {HISTORY} and {CURVES}"
-    parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
+    out = f"write {MODEL}, {HISTORY} and {CURVES} to DIR, and while training runs what `fastfc watch DIR` shows"
+    parser.add_argument("--out", metavar="DIR", type=Path, help=out)
     page = "write a page to FILE, an .html, on which the network answers as one draws, or sets its inputs"
     parser.add_argument("--page", metavar="FILE", type=Path, help=page)
     quiet = "say nothing but errors: no progress, no result, no notices"

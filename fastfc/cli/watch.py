@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fastfc.cli.common import HISTORY, RUNNING
@@ -20,7 +21,10 @@ from fastfc.machine.terminal import columns, counted, is_terminal, wrapped
 if TYPE_CHECKING:
     from fastfc.results import EpochRecord
 
-NEEDED = {"data", "layers", "backend", "dtype", "history", "settings"}
+NEEDED = {
+    "backend", "best_epoch", "compile_seconds", "data", "dtype", "history", "input_kernel", "interrupted", "layers", "seed",
+    "settings", "stopped_early", "test_accuracy", "test_r2", "threads", "train_seconds", "versions",
+}  # fmt: skip
 POLL_SECONDS = 0.2
 BESIDE_PLOTS = 9  # lines of a screen that are not rows of the two plots
 HIGHEST_PLOT = 8  # rows
@@ -106,7 +110,7 @@ def _ending(content: dict[str, Any]) -> str:
 
     early = "stopped early after" if content["stopped_early"] or content["interrupted"] else "trained"
     text = f"{early} {counted(len(content['history']), 'epoch')} in {content['train_seconds']:.2f} s"
-    score = test_score(argparse.Namespace(**content))
+    score = test_score(SimpleNamespace(**content))
     return f"{text}; test {score[0]} {score[1]}" if score else text
 
 

@@ -79,7 +79,8 @@ def _facts(content: dict[str, Any]) -> str:
 def _curves(history: list[EpochRecord]) -> str:
     if not history:
         return ""
-    loss = {"training": [record.loss for record in history], **_measured(history, "loss")}
+    loss: dict[str, list[float | None]] = {"training": [record.loss for record in history]}
+    loss |= _measured(history, "loss")
     charts = [drawing.curves("Loss", loss, logarithmic=True)]
     accuracy = {part: [v and 100 * v for v in values] for part, values in _measured(history, "accuracy").items()}
     for title, scores, unit in (("Accuracy", accuracy, " %"), ("R²", _measured(history, "r2"), "")):
@@ -228,7 +229,7 @@ def _first_layer(model: Network, data: Dataset | None) -> str:
 def _unit(weights: np.ndarray, k: int) -> str:
     """weights: (height, width), which are drawn fully from -1 and 1 on."""
     pixels = np.empty((*weights.shape, 4), np.uint8)
-    pixels[..., :3] = np.where(weights[..., None] > 0, np.uint8(FOR), np.uint8(AGAINST))
+    pixels[..., :3] = np.where(weights[..., None] > 0, np.array(FOR, np.uint8), np.array(AGAINST, np.uint8))
     pixels[..., 3] = 255 * np.minimum(np.abs(weights), 1)
     return f"<figure>{image(drawing.png(pixels), f'weights of unit {k}')}</figure>"
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 from fastfc.machine.terminal import announce
 from fastfc.results import EpochRecord, TrainResult
-from fastfc.storage.files import WriteError, atomic_write
+from fastfc.storage.files import atomic_write
 
 PAUSE = 0.25  # seconds at least from one write to the next
 SHARE = 0.01  # of the time, at most, that writing takes
@@ -24,11 +25,11 @@ class RunningFile:
 
     It writes `TrainResult.to_dict` with the epochs so far, and "running": the "pid" of this process and its "host". At the
     end of the context the file goes; after an exception, if training had begun, it stays, with "error" in place of "running".
-    Each write replaces the file at once, without waiting for the disk. Where one fails, that is said, and no more are made.
+    Each write replaces the file at once, without waiting for the disk. The first that fails is said; training goes on.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.due, self.is_broken = path, 0.0, False
+        self.path, self.due, self.has_failed = path, 0.0, False
         self.content: dict[str, Any] = {"running": {"pid": os.getpid(), "host": platform.node()}, "history": []}
 
     def __enter__(self) -> Self:
@@ -51,16 +52,19 @@ class RunningFile:
             del self.content["running"]
             self._write({"error": " ".join(str(error).split()) or type(error).__name__})
         else:
-            self.path.unlink(missing_ok=True)
+            self._try(lambda: self.path.unlink(missing_ok=True))
 
     def _write(self, more: dict[str, Any] | None = None) -> None:
-        if self.is_broken:
-            return
         start = time.perf_counter()
-        try:
-            atomic_write(self.path, json.dumps(self.content | (more or {})).encode(), durable=False)
-        except WriteError as error:
-            self.is_broken = True
-            announce(f"{error}: `fastfc watch` sees no more of this training")
+        data = json.dumps(self.content | (more or {})).encode()
+        self._try(lambda: atomic_write(self.path, data, durable=False))
         now = time.perf_counter()
         self.due = now + max(PAUSE, (now - start) / SHARE)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self.has_failed:
+                announce(f"{error}; `fastfc watch` does not see this training")
+            self.has_failed = True
