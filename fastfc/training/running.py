@@ -30,7 +30,8 @@ class RunningFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.due, self.has_failed = path, 0.0, False
-        self.content: dict[str, Any] = {"running": {"pid": os.getpid(), "host": platform.node()}, "history": []}
+        self.content: dict[str, Any] = {"running": {"pid": os.getpid(), "host": platform.node()}}
+        self.epochs: list[str] = []  # each as JSON, which is made once
 
     def __enter__(self) -> Self:
         self._write()
@@ -38,10 +39,11 @@ class RunningFile:
 
     def on_train_begin(self, result: TrainResult) -> None:
         self.content |= result.to_dict()
+        self.epochs = [json.dumps(record) for record in self.content.pop("history")]
         self._write()
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        self.content["history"].append(asdict(record))
+        self.epochs.append(json.dumps(asdict(record)))
         if time.perf_counter() >= self.due:
             self._write()
 
@@ -50,13 +52,14 @@ class RunningFile:
     ) -> None:
         if error is not None and "settings" in self.content:
             del self.content["running"]
-            self._write({"error": " ".join(str(error).split()) or type(error).__name__})
+            self.content["error"] = " ".join(str(error).split()) or type(error).__name__
+            self._write()
         else:
             self._try(lambda: self.path.unlink(missing_ok=True))
 
-    def _write(self, more: dict[str, Any] | None = None) -> None:
+    def _write(self) -> None:
         start = time.perf_counter()
-        data = json.dumps(self.content | (more or {})).encode()
+        data = f'{json.dumps(self.content)[:-1]}, "history": [{", ".join(self.epochs)}]}}'.encode()
         self._try(lambda: atomic_write(self.path, data, durable=False))
         now = time.perf_counter()
         self.due = now + max(PAUSE, (now - start) / SHARE)
