@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def lines_of(shown: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("columns", "environment"),
-    [(80, {}), (40, {"NO_COLOR": "1"}), (40, {"PYTHONIOENCODING": "ascii"})],
-    ids=["80", "40 without colour", "40 in ASCII"],
+    [(80, {}), (40, {"NO_COLOR": "1", "PYTHONIOENCODING": "ascii"})],
+    ids=["80", "40 in ASCII without colour"],
 )
 def test_a_terminal_shows_a_bar(data: Path, columns: int, environment: dict[str, str]) -> None:
     with terminal(columns, "train", "--data", str(data), *SMALL, **environment) as running:
@@ -168,9 +169,10 @@ def test_a_running_training_is_watched_until_it_is_killed(data: Path, tmp_path: 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
         while not (run / "running.json").exists():
             assert training.poll() is None
+            time.sleep(0.02)
         with terminal(60, "watch", str(run)) as watching:
             for shown in watching.pieces():
-                if len(set(re.findall(r"epoch +(\d+)/1000000", shown))) == 3:
+                if len(set(re.findall(r"epoch +(\d+)/1000000", shown))) == 2:
                     break
             training.kill()
             training.wait()
