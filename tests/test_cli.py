@@ -308,6 +308,7 @@ def test_a_terminal_gets_an_error_in_80_columns(
     arguments = ["train", "--recipe", "none-such"]
     assert main(arguments) == 2
     line = error_line(capsys)
+    monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()

@@ -228,6 +228,7 @@ def training_of(samples: int, **settings: Any) -> TrainResult:
 def test_on_a_terminal_a_bar_counts_samples(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with fastfc.ProgressBar() as progress:
         progress.start(training_of(1000, epochs=3, top_loss_fraction=0.3))

@@ -50,6 +50,16 @@ def test_a_file_is_written_and_replaced(tmp_path: Path, data: bytes, as_type: Ca
     only(path, NEW)
 
 
+def test_without_the_wait_for_the_disk_a_file_is_replaced_all_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    atomic_write(path, NEW, durable=False)
+    only(path, NEW)
+    assert waits == []
+    atomic_write(path, OLD)
+    assert len(waits) >= 1
+
+
 def test_a_bare_name_is_written_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     atomic_write("m.bin", NEW)

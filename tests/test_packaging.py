@@ -45,7 +45,7 @@ def test_the_wheel_has_every_source_file_and_nothing_else(wheel: Path) -> None:
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastfc").rglob("*.py")} | {"fastfc/py.typed"}
     kernels = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.py")}
     page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastfc" / "export" / "page").iterdir()}
-    assert names == sources | page | {f"fastfc/{name}" for name in kernels}
+    assert names == sources | page | {"fastfc/reports/report.css"} | {f"fastfc/{name}" for name in kernels}
 
 
 def test_the_wheel_has_the_license_and_the_command(wheel: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: fastfc train, predict, export, compare, bench, info, warmup, reproduce, plot.
+"""The command line: fastfc train, watch, report, plot, predict, export, compare, bench, info, warmup, reproduce.
 
 A parser is filled only for the command that was named, and each command imports what it needs when it runs:
 `fastfc --help` loads neither numpy nor numba.
@@ -7,15 +7,17 @@ A parser is filled only for the command that was named, and each command imports
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from fastfc.cli import commands
+from fastfc.cli import commands, runs, training, watch
+from fastfc.cli.common import CURVES, HISTORY, INTERRUPTED, MODEL, REPORT
 from fastfc.errors import FastFCError
-from fastfc.machine.terminal import wrapped
+from fastfc.machine.terminal import painted, wrapped
 from fastfc.renamed import new_flags
 
 ERROR = 2
@@ -25,6 +27,8 @@ DATA = "mnist, fashion-mnist, digits, a folder of IDX files, or an .npz file (de
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit code is 0, 2 after an error, 130 after Ctrl-C, 1 when nobody reads the output."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may have what the terminal cannot show
     try:
         arguments = new_flags(arguments)
         options = _parser(arguments).parse_args(arguments)
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("fastfc: interrupted", file=sys.stderr)
-        return commands.INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
         return 1
@@ -104,16 +108,18 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--average-every", type=int, metavar="K", help="with --mpi: processes train alone, and average after K steps"
     )
-    files = f"{commands.MODEL}, {commands.HISTORY} and {commands.CURVES}"
-    parser.add_argument("--out", metavar="DIR", type=Path, help=f"write {files} to DIR")
+    out = f"write {MODEL}, {HISTORY} and {CURVES} to DIR, and while training runs what `fastfc watch DIR` shows"
+    parser.add_argument("--out", metavar="DIR", type=Path, help=out)
     page = "write a page to FILE, an .html, on which the network answers as one draws, or sets its inputs"
     parser.add_argument("--page", metavar="FILE", type=Path, help=page)
+    quiet = "say nothing but errors: no progress, no result, no notices"
+    parser.add_argument("--quiet", action="store_true", help=quiet)
     _add_json(parser)
     add_settings(parser)
 
 
 def _fill_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
+    parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{MODEL}")
     out = "the file to write: .onnx, .html for a page to draw on or a form, .h for a header of C"
     parser.add_argument("out", metavar="OUT", type=Path, help=out)
     parser.add_argument("--classes", type=_names, metavar="NAME,...", help="what the classes are called, in their order")
@@ -140,7 +146,7 @@ def _column(text: str) -> str | tuple[str, float, float]:
 
 
 def _fill_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{commands.MODEL}")
+    parser.add_argument("model", metavar="MODEL", help=f"a model file, such as runs/latest/{MODEL}")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, each of one digit")
     parser.add_argument("--data", metavar="DATA", help="a data set to measure the accuracy (or R2) on, instead of images")
     parser.add_argument(
@@ -181,9 +187,24 @@ def _fill_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="print the error every 10 batches")
 
 
+def _fill_watch(parser: argparse.ArgumentParser) -> None:
+    _add_run_folder(parser)
+
+
+def _fill_report(parser: argparse.ArgumentParser) -> None:
+    _add_run_folder(parser)
+    parser.add_argument("--data", metavar="DATA", help="show the mistakes in it (default: the data trained on)")
+    out = f"the file to write (default: {REPORT} in RUN)"
+    parser.add_argument("--out", metavar="FILE", type=Path, help=out)
+
+
 def _fill_plot(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", type=Path, help="what `fastfc train --out DIR` wrote")
+    _add_run_folder(parser)
     parser.add_argument("--data", metavar="DATA", help="draw samples and mistakes of it (default: the one trained on)")
+
+
+def _add_run_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", type=Path, help="the folder that `fastfc train --out RUN` writes to")
 
 
 def _fill_warmup(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +216,10 @@ def _fill_nothing(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "train": Command("train a network and say how good it is", commands.train, _fill_train),
+    "train": Command("train a network and say how good it is", training.train, _fill_train),
+    "watch": Command("show the curves of a training while it runs", watch.watch, _fill_watch),
+    "report": Command("make one page of what a training has written", runs.report, _fill_report),
+    "plot": Command("draw what a training has written", runs.plot, _fill_plot),
     "predict": Command("read images with a trained model, or measure its accuracy", commands.predict, _fill_predict),
     "export": Command("write a network for where there is no Python", commands.export, _fill_export),
     "compare": Command("run the same training on each backend", commands.compare, _fill_compare),
@@ -203,7 +227,6 @@ COMMANDS = {
     "info": Command("print versions, machine, threads, cache and data", commands.info, _fill_nothing),
     "warmup": Command("compile the kernels and keep them", commands.warmup, _fill_warmup),
     "reproduce": Command("run the recipes next to what was reported", commands.reproduce, _fill_reproduce),
-    "plot": Command("draw what a training has written", commands.plot, _fill_plot),
 }
 
 
@@ -218,13 +241,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result to FILE")
+    text = "write the result to FILE as one JSON object; -: to standard output, on which is then nothing else"
+    parser.add_argument("--json", metavar="FILE", type=Path, help=text)
 
 
 def _error(message: str) -> str:
     """One line, for whatever reads it; on a terminal, which would break it anywhere, broken between words."""
-    line = f"fastfc: error: {message}"
-    return wrapped(line) if sys.stderr is not None and sys.stderr.isatty() else line
+    line, head = f"fastfc: error: {message}", "fastfc: error:"
+    if sys.stderr is not None and sys.stderr.isatty():
+        line = wrapped(line, stream=sys.stderr)
+    return painted(head, "red", sys.stderr) + line.removeprefix(head)
 
 
 def _one_line(error: BaseException) -> str:

@@ -51,7 +51,7 @@ def encode(network: Network, names: Names) -> bytes:
         "title": html.escape(names.title or heading),
         "layers": "\N{EN DASH}".join(map(str, network.layers)),
         "as": "you draw" if side else "you set its inputs",
-        "css": _read("page.css"),
+        "css": _read("base.css") + _read("page.css"),
         "input": _read("draw.html" if side else "form.html"),
         "model": json.dumps(model, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
         "js": "".join(_read(name) for name in ("network.js", "view.js", *(DRAWING if side else FORM))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from html import escape
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastfc.machine import info
 from fastfc.reports import plots
+from fastfc.reports.document import document, image, table
 from fastfc.reports.reproduction import data_name
 
 if TYPE_CHECKING:
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["html"]
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 68rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h2 { border-top: 1px solid #bbb; margin-top: 3rem; padding-top: 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 0.5rem 0 1rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { white-space: normal; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-.beside { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-.beside > :last-child { flex: 1 1 24rem; }
-.source { color: #555; }
-figure { margin: 1.5rem 0; }
-img { max-width: 100%; height: auto; }
-figcaption { color: #555; font-size: 0.9rem; }
-"""
 WITH_SAMPLES = ("000", "003", "004-multiclass")
 WITH_CONFUSION = ("000", "002", "004-multiclass")
 WITH_WEIGHTS = ("000", "004-neuron", "004-multiclass")
@@ -42,19 +26,11 @@ WITH_WEIGHTS = ("000", "004-neuron", "004-multiclass")
 
 def html(runs: Sequence[Reproduction]) -> str:
     """The report of `runs` as one HTML page. Needs matplotlib."""
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>fastfc: the reports reproduced</title>\n<style>{STYLE}</style>\n</head>\n<body>",
-        "<h1>The reports reproduced with fastfc</h1>",
-        *_overview(runs),
-    ]
-    for run in runs:
-        parts += _section(run)
-    return "\n".join([*parts, "</body>\n</html>\n"])
+    sections = ["\n".join(["<section>", *_section(run), "</section>"]) for run in runs]
+    return document("The reports reproduced with fastfc", _intro(runs), [_overview(runs), *sections], "fastfc reproduce")
 
 
-def _overview(runs: Sequence[Reproduction]) -> Iterator[str]:
+def _intro(runs: Sequence[Reproduction]) -> Iterator[str]:
     result, data = runs[0].result, runs[0].data
     versions = ", ".join(f"{name} {version}" for name, version in info.versions().items())
     yield (
@@ -63,6 +39,9 @@ def _overview(runs: Sequence[Reproduction]) -> Iterator[str]:
     )
     if data.notice:
         yield f"<p>{escape(data.notice)}</p>"
+
+
+def _overview(runs: Sequence[Reproduction]) -> str:
     rows = [
         [
             f'<a href="#{run.recipe.name}">{run.recipe.name}</a>',
@@ -75,7 +54,7 @@ def _overview(runs: Sequence[Reproduction]) -> Iterator[str]:
     ]
     names = ("train accuracy", "test accuracy", "training time")
     heads = ["recipe", *(head for name in names for head in (f"{name}, reported", "ours")), "faster"]
-    yield _table(heads, rows)
+    return table(heads, rows)
 
 
 def _section(run: Reproduction) -> Iterator[str]:
@@ -84,14 +63,13 @@ def _section(run: Reproduction) -> Iterator[str]:
     if recipe.source:
         yield f'<p class="source">{escape(recipe.source)}</p>'
     yield '<div class="beside">'
-    yield _table(["", "reported", "ours"], _figures(run))
+    yield table(["", "reported", "ours"], _figures(run))
     yield "<div><p><b>Assumptions</b></p>\n<ul>" if recipe.assumptions else "<div>"
     yield from (f"<li>{escape(sentence)}</li>" for sentence in recipe.assumptions)
     yield ("</ul>" if recipe.assumptions else "") + "</div>\n</div>"
     for caption, figure in _pictures(run):
-        image = base64.b64encode(plots.png(figure)).decode()
-        alt = escape(f"{recipe.name}: {caption}", quote=True)
-        yield f'<figure><img alt="{alt}" src="data:image/png;base64,{image}"><figcaption>{escape(caption)}</figcaption></figure>'
+        picture = image(plots.png(figure), f"{recipe.name}: {caption}")
+        yield f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _figures(run: Reproduction) -> list[list[str]]:
@@ -181,12 +159,6 @@ def _samples(run: Reproduction, shape: tuple[int, int]) -> Iterator[tuple[str, F
         "Samples and what the network reads; the mistakes first.",
         plots.samples(X, y, model.predict(X), probabilities=probabilities, image_shape=shape, title=title),
     )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
 
 
 def _pair(reported: float | None, ours: float | None, text: Any) -> tuple[str, str]:

@@ -20,8 +20,11 @@ class WriteError(FastFCError, OSError):
     """A file could not be written. `errno` is that of the system's error, where there was one."""
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> None:
     """Replace the file `path` by `data`, all of it or nothing, and return when both are on the disk.
+
+    Without `durable` it does not wait for the disk: who reads the file sees it whole all the same, but it may be lost, or
+    empty, where the machine fails soon after.
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name `path` in one step.
     On an error the temporary file is removed and an old file at `path` is unchanged. A process killed while it writes
@@ -40,7 +43,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         _remove_stale(folder)
         temporary = os.path.join(folder, f".fastfc-{secrets.token_hex(8)}.tmp")
         try:
-            _write_and_flush(temporary, data, mode)
+            _write(temporary, data, mode, durable)
             os.replace(temporary, target)
         except BaseException:
             _remove(temporary)
@@ -49,7 +52,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         raise
     except OSError as error:
         raise _write_error(what, *_reason(error, len(data)), error.errno) from error
-    _flush_folder(what, folder)
+    if durable:
+        _flush_folder(what, folder)
 
 
 def checked_name(path: str | os.PathLike[str]) -> str:
@@ -84,14 +88,15 @@ def _replaceable(what: str, target: str, folder: str) -> int | None:
     return stat.S_IMODE(old.st_mode)
 
 
-def _write_and_flush(temporary: str, data: bytes, mode: int | None) -> None:
+def _write(temporary: str, data: bytes, mode: int | None, durable: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(temporary, flags, 0o666 if mode is None else mode)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     if mode is not None and stat.S_IMODE(os.stat(temporary).st_mode) != mode:

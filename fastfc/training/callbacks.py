@@ -22,6 +22,7 @@ from fastfc.errors import InvalidType, invalid
 from fastfc.machine.interrupts import Interrupts
 from fastfc.results import EpochRecord, TrainResult
 from fastfc.training.monitor import Monitor
+from fastfc.training.running import RunningFile
 from fastfc.validation import whole
 
 HOOKS = ("on_train_begin", "on_steps", "on_epoch_end", "on_train_end")
@@ -153,7 +154,7 @@ class Listeners:
         """Call all of a hook; whether one of them returned True. Ctrl-C ends a user's, and waits for our own."""
         returned = []
         for function in self.functions[hook]:
-            is_own = isinstance(getattr(function, "__self__", None), (Monitor, CSVLog))
+            is_own = isinstance(getattr(function, "__self__", None), (Monitor, CSVLog, RunningFile))
             returned.append(function(*arguments) if is_own else interrupts.call(function, *arguments))
         return any(value is True for value in returned)
 
