@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         if options.source:
-            published(json.loads(options.source.read_text(encoding="utf-8")))
+            report = json.loads(options.source.read_text(encoding="utf-8"))
+            write(report, options.source)
+            published(report)
             return 0
         rows = select(options.rows)
         path = (options.out or ROOT / ("runs/bench-quick" if options.quick else "bench/results")) / f"{machine.slug()}.json"
@@ -66,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="small data and one repeat: shows that all runs, no figures")
     made.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
     made.add_argument("--publish", action="store_true", help="put the results into README.md and docs/benchmarks.md")
-    made.add_argument("--from", dest="source", type=Path, metavar="FILE", help="publish these results, and measure nothing")
+    made.add_argument("--from", dest="source", type=Path, metavar="FILE", help="measure nothing: tables, plots and documents of this .json")
     return made
 
 

@@ -44,6 +44,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(report, "Store", lambda _: SimpleNamespace(images=SimpleNamespace(name="mnist")))
     monkeypatch.setattr(yardsticks, "gemm_peaks", lambda **_: PEAKS)
     monkeypatch.setattr(machine, "gaps", lambda _: 0.0)
+    monkeypatch.setattr(plots, "epochs", lambda *_: False)
 
 
 def test_each_row_is_kept_and_joined_to_those_measured_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
