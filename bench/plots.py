@@ -60,7 +60,7 @@ def peers(report: dict[str, Any], path: Path) -> None:
         ax.bar_label(bars, [f"{value:.2f} s{times[name]}" for value, name in found], padding=4)
         ax.set_title(f"Seconds for {PEER_ROWS[number]}", fontsize=10, loc="left")
         ax.invert_yaxis()
-        ax.margins(x=0.18)
+        ax.margins(x=0.24)
         ax.spines[["top", "right"]].set_visible(False)
     about, used = report["machine"], report["versions"]
     versions = ", ".join(f"{name} {used[name]}" for name in ("fastfc", "jax", "torch", "scikit-learn") if name in used)

@@ -38,7 +38,9 @@ from tests.small import ROOT
 
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
 LINKED = [*PAGES, *(ROOT / name for name in ("SECURITY.md", "CHANGELOG.md", "bench/NOTES.md"))]
-FENCE = re.compile(r"(?P<reason><!-- not run:.*?-->\n+)?(?P<indent> *)(?P<ticks>```+)(?P<language>\S*)[^\n]*\n(?P<code>.*?)^ *(?P=ticks)$", re.M | re.S)  # fmt: skip
+FENCE = re.compile(
+    r"(?P<reason>^<!-- not run:.*?-->\n+)?^ *(?P<ticks>```+)(?P<language>\S*)[^\n]*\n(?P<code>.*?)^ *(?P=ticks)$", re.M | re.S
+)
 LANGUAGES = {"python", "sh", "c", "text"}  # and directives of Sphinx, {...}, which `make docs` checks
 PEERS = {"torch", "ray"}  # in no extra of fastfc: blocks that import them are left out where they are not installed
 DEAR = {"docs/features.md", "docs/search.md", "docs/mpi.md"}  # for `make soak`: 10 s of commands, clusters, processes
@@ -214,7 +216,8 @@ def compiles(code: str) -> set[str]:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return {"a C compiler"}
-    done = subprocess.run([compiler, "-std=c99", "-Wall", "-Werror", "-fsyntax-only", "-xc", "-"], input=code, capture_output=True, text=True)
+    command = [compiler, "-std=c99", "-Wall", "-Werror", "-fsyntax-only", "-xc", "-"]
+    done = subprocess.run(command, input=code, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set()
 
