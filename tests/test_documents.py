@@ -43,7 +43,7 @@ FENCE = re.compile(
 )
 LANGUAGES = {"python", "sh", "c", "text"}  # and directives of Sphinx, {...}, which `make docs` checks
 PEERS = {"torch", "ray"}  # in no extra of fastfc: blocks that import them are left out where they are not installed
-DEAR = {"docs/features.md", "docs/search.md", "docs/mpi.md"}  # for `make soak`: 10 s of commands, clusters, processes
+DEAR = {"docs/features.md", "docs/searches.md", "docs/mpi.md"}  # for `make soak`: 10 s of commands, clusters, processes
 LONG = {"bench", "reproduce"}  # commands that have tests of their own: their options are read
 
 
