@@ -161,7 +161,8 @@ def run(words: list[str], where: str, monkeypatch: pytest.MonkeyPatch) -> set[st
         elif program == "fastfc":
             assert cli.main(arguments) == 0, where
         elif program == "make":
-            assert shutil.which("make"), f"{where}: needs make"
+            if not shutil.which("make"):
+                return {"make"}
             done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, f"{where}: {done.stderr}"
         elif program == "pip":
