@@ -7,7 +7,6 @@ The code of a page runs in order, in one namespace and one empty folder, on MNIS
 from __future__ import annotations
 
 import ast
-import importlib
 import importlib.util
 import os
 import re
@@ -27,6 +26,7 @@ import pytest
 from PIL import Image
 
 import fastfc
+from bench import report
 from fastfc import cli
 from fastfc.cli import parser
 from fastfc.data import digits
@@ -169,8 +169,8 @@ def run(words: list[str], where: str, monkeypatch: pytest.MonkeyPatch) -> set[st
             unknown = extras(arguments) - set(declared())
             assert arguments[0] == "install" and not unknown, f"{where}: extras {unknown}"
         elif program == "python" and arguments[:2] == ["-m", "bench.report"]:
-            importlib.import_module("bench.report").parser().parse_args(arguments[2:])
-        elif program == "python" and arguments[0] == "-m" and arguments[1].startswith("bench."):
+            report.parser().parse_args(arguments[2:])
+        elif program == "python" and arguments[0] == "-m" and re.match(r"(bench|tests|tools)\.", arguments[1]):  # of a clone
             assert importlib.util.find_spec(arguments[1]), where
         elif program == "python":
             call([sys.executable, *arguments], where)
