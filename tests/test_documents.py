@@ -163,7 +163,7 @@ def run(words: list[str], where: str, monkeypatch: pytest.MonkeyPatch) -> set[st
         elif program == "make":
             if not shutil.which("make"):
                 return {"make"}
-            done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
+            done = subprocess.run(["make", "-n", f"PYTHON={sys.executable}", *arguments], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, f"{where}: {done.stderr}"
         elif program == "pip":
             unknown = extras(arguments) - set(declared())
