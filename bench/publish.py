@@ -39,12 +39,17 @@ def publish(report: Report, root: Path) -> list[str]:
 
 def replace(path: Path, text: str, name: str) -> None:
     """Replace what stands between the two markers of that name."""
+    head, tail = around(path, name)
+    path.write_text(f"{head}\n{text}{tail}", encoding="utf-8")
+
+
+def around(path: Path, name: str) -> tuple[str, str]:
+    """What stands before and after, markers included. ValueError where they are not once each, in order."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    old = path.read_text(encoding="utf-8")
-    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+    text = path.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"{path.name}: given no pair of markers, expected {begin} before {end}, once each")
-    head, rest = old.split(begin)
-    path.write_text(f"{head}{begin}\n{text}{end}{rest.split(end)[1]}", encoding="utf-8")
+    return text.split(begin)[0] + begin, end + text.split(end)[1]
 
 
 def lacking(report: Report) -> list[str]:

@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows = select(options.rows)
         path = (options.out or ROOT / ("runs/bench-quick" if options.quick else "bench/results")) / f"{machine.slug()}.json"
         before = earlier(path, options.quick)
+        if options.publish:
+            publish.around(ROOT / "docs/benchmarks.md", machine.slug())  # there is a section for this machine
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

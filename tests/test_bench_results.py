@@ -66,6 +66,21 @@ def test_each_row_is_kept_and_joined_to_those_measured_before(monkeypatch: pytes
     assert main("3", "--quick") == 2  # its figures mean nothing
 
 
+def test_rows_are_published_one_by_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page, slug = tmp_path / "docs" / "benchmarks.md", machine.slug()
+    page.parent.mkdir()
+    page.write_text(f"<!-- {slug}: begin -->\n<!-- {slug}: end -->\n")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    stand_in(monkeypatch, 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        report.main(["--rows", "1,2", "--publish"])
+    (file,) = (tmp_path / "bench" / "results").glob("*.json")
+    assert tables.markdown(json.loads(file.read_text())) in page.read_text()
+    page.write_text("")
+    assert report.main(["--from", str(file)]) == 2
+    assert report.main(["--rows", "1", "--publish"]) == 2  # before anything is measured
+
+
 def test_the_highest_peak_stays_and_all_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, 0.1)
     before = made_up()
