@@ -78,9 +78,10 @@ class Watch:
         return {"gaps": mean(self._gaps), "steal": (cpu_seconds()[7] - self._stolen) / passed}
 
 
-def slug() -> str:
-    """The CPU's name for a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", info.cpu_name().lower()).strip("-")
+def slug(cpu: str | None = None, count: int | None = None) -> str:
+    """The CPU and its number of cores, of this machine by default, for the name of a file."""
+    name = re.sub(r"[^a-z0-9]+", "-", (cpu or info.cpu_name()).lower()).strip("-")
+    return f"{name}-{count or len(cores())}-cores"
 
 
 def describe() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The two plots of the report."""
+"""The two plots of the report, and the chart of README."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from bench.verdicts import lead
+
 EPOCH_ROWS = ("1", "2", "3", "4")
 OWN, OTHER = "#c44e52", "#8c8c8c"
+PEER_ROWS = {
+    "1": "an epoch of MNIST, 784-200-50-10, Nesterov momentum",
+    "14": "an epoch of 784-1024-1024-10, Adam, dense input",
+}
+PEERS = {"fastfc": "fastfc", "JAX": "JAX", "PyTorch": "PyTorch", "PyTorch compiled": "PyTorch, compiled",
+         "scikit-learn": "scikit-learn", "numpy float32": "fastfc, NumPy backend"}  # fmt: skip
 
 
 def epochs(report: dict[str, Any], path: Path) -> bool:
@@ -34,6 +42,35 @@ def epochs(report: dict[str, Any], path: Path) -> bool:
     axes[-1].set_xlabel("seconds an epoch")
     figure.savefig(path, dpi=120)
     return True
+
+
+def peers(report: dict[str, Any], path: Path) -> None:
+    """Seconds an epoch in the two PEER_ROWS, fastest first, each with how many times as fast fastfc is."""
+    rows = {row["row"]: row for row in report["rows"]}
+    shown = {
+        number: sorted((entry["median"], name) for name, entry in rows[number]["entries"].items() if name in PEERS and "median" in entry)
+        for number in PEER_ROWS
+    }
+    figure = Figure(figsize=(8, 0.29 * sum(map(len, shown.values())) + 1.6), layout="constrained", facecolor="white")
+    axes = figure.subplots(len(shown), 1, height_ratios=[len(bars) for bars in shown.values()])
+    for ax, (number, found) in zip(axes, shown.items(), strict=True):
+        times = {name: "" if name == "fastfc" else f"   {lead(rows[number], name):.2f} x" for _, name in found}
+        colors = [OWN if name == "fastfc" else OTHER for _, name in found]
+        bars = ax.barh([PEERS[name] for _, name in found], [value for value, _ in found], color=colors, height=0.7)
+        ax.bar_label(bars, [f"{value:.2f} s{times[name]}" for value, name in found], padding=4)
+        ax.set_title(f"Seconds for {PEER_ROWS[number]}", fontsize=10, loc="left")
+        ax.invert_yaxis()
+        ax.margins(x=0.24)
+        ax.spines[["top", "right"]].set_visible(False)
+    about, used = report["machine"], report["versions"]
+    versions = ", ".join(f"{name} {used[name]}" for name in ("fastfc", "jax", "torch", "scikit-learn") if name in used)
+    days = " and ".join(sorted({rows[number]["date"] for number in shown}))
+    figure.supxlabel(
+        f"{about['cpu']}, {about['cores']} cores, float32, 2 threads, {days}. Medians of {report['repeats']} interleaved repeats or more;\n"
+        f"shorter is better; x: so many times as fast is fastfc. {versions}",
+        fontsize=8, x=0.01, ha="left",
+    )  # fmt: skip
+    figure.savefig(path, dpi=200)
 
 
 def sizes(report: dict[str, Any], path: Path) -> bool:

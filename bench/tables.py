@@ -1,8 +1,7 @@
-"""The report as text: 80 columns for the terminal, Markdown for a file and the README."""
+"""The report as text: 80 columns for the terminal, Markdown for a file and docs/benchmarks.md."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from bench.verdicts import Verdict
@@ -58,10 +57,10 @@ def markdown(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     rates = ", ".join(f"{peak['gflops']:.0f} GFLOP/s ({name}; {peak['by']})" for name, peak in peaks.items())
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {report['date']}. "
+        f"{machine['cpu']}, {machine['cores']} cores, {report['date']}{older(report)}. "
         f"Medians of {report['repeats']} interleaved repeats or more, ratios to others within a round; float32 and 2 threads unless said; "
         "compilation is not counted.",
-        *([disturbance(report)] if report["disturbed"] else []),
+        *filter(None, [disturbance(report["rows"])]),
         f"GEMM peak: {rates}.",
         f"Versions: {versions}. Data: {report['data']}.",
         "",
@@ -78,12 +77,32 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def disturbance(report: dict[str, Any]) -> str:
-    """One sentence on a machine that was taken away while it measured."""
-    gaps, steal = (100 * report["taken"][kind] for kind in ("gaps", "steal"))
+def older(report: dict[str, Any]) -> str:
+    """Which rows were measured on another day."""
+    days: dict[str, list[str]] = {}
+    for row in report["rows"]:
+        days.setdefault(row["date"], []).append(row["row"])
+    days.pop(report["date"], None)
+    said = "; ".join(f"{', '.join(numbers)} on {day}" for day, numbers in days.items())
+    return f" (rows {said})" if said else ""
+
+
+def counts(rows: list[dict[str, Any]]) -> str:
+    """How many verdicts there are of each kind."""
+    words = [Verdict(**verdict).word for row in rows for verdict in row["verdicts"]]
+    return ", ".join(f"{words.count(word)} {word.lower()}" for word in dict.fromkeys(["reached", "MISSED", *words]))
+
+
+def disturbance(rows: list[dict[str, Any]]) -> str:
+    """One sentence on a machine that was taken away while it measured; empty if it was not."""
+    disturbed = [row for row in rows if row["disturbed"]]
+    if not disturbed:
+        return ""
+    numbers = ", ".join(row["row"] for row in disturbed)
+    gaps, steal = (100 * max(row["away"][kind] for row in disturbed) for kind in ("gaps", "steal"))
     return (
-        f"The machine was taken away for part of its time ({gaps:.0f} % of that of a spinning thread, steal {steal:.0f} %): "
-        "verdicts and ratios are of the quarter of the repeats that it disturbed least."
+        f"The machine was taken away for part of its time (up to {gaps:.0f} % of that of a spinning thread, steal {steal:.0f} %) "
+        f"in rows {numbers}: their verdicts and ratios are of the quarter of the repeats that it disturbed least."
     )
 
 
@@ -105,13 +124,3 @@ def _times(row: dict[str, Any]) -> str:
 
 def megabytes(entry: dict[str, Any]) -> str:
     return f"{entry['median']:.3g} MB"
-
-
-def update_readme(path: Path, table: str, name: str = "benchmarks") -> None:
-    """Replace what stands between the two markers of that name."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    text = path.read_text(encoding="utf-8")
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(f"{path.name}: given no pair of markers, expected {begin} before {end}, once each")
-    head, rest = text.split(begin)
-    path.write_text(f"{head}{begin}\n{table}{end}{rest.split(end)[1]}", encoding="utf-8")

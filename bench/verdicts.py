@@ -82,6 +82,11 @@ def ratios(one: Sequence[float], other: Sequence[float], disturbed: bool = False
     return [one[i] / other[i] for i in rounds(disturbed, one, other)]
 
 
+def lead(row: Mapping[str, Any], name: str) -> float:
+    """How many times as fast as `name` fastfc was in a row of the report."""
+    return median(ratios(*(row["entries"][who]["seconds"] for who in (name, "fastfc")), row["disturbed"]))
+
+
 def rounds(disturbed: bool, *times: Sequence[float]) -> Sequence[int]:
     """The rounds that count: all, or on a disturbed machine the quarter, at least LEAST_ROUNDS, in which all of `times`
     were fastest: whose slowest, compared with its own best, was slowed least. That favours none: it matters how much

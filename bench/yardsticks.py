@@ -84,8 +84,8 @@ def gemm_peaks(sizes: tuple[int, ...] = (1024, 2048), repeats: int = 8) -> dict[
 
 
 def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The higher of two measurements of each peak."""
-    return {k: max(first[k], second[k], key=lambda peak: peak["gflops"]) for k in first}
+    """The higher of two measurements of each peak; `second` may be empty."""
+    return {k: max(first[k], second.get(k, first[k]), key=lambda peak: peak["gflops"]) for k in first}
 
 
 def key(dtype: str, threads: int) -> str:

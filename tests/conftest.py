@@ -22,12 +22,12 @@ TALLIES = pytest.StashKey[dict[int, Tally]]()
 CASES = pytest.StashKey[Cases]()
 OUTCOMES = pytest.StashKey[list[str]]()
 BEGUN = pytest.StashKey[float]()
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="full length; count the cases of each promise of reliability")
-    parser.addoption("--update-readme", action="store_true", help="with --soak: put the counts into README.md")
+    parser.addoption("--publish", action="store_true", help="with --soak: put the counts into docs/reliability.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,14 +81,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.getoption("--soak") or config.option.collectonly:
         return
-    from bench.tables import update_readme
+    from bench.publish import replace
 
     tallies, minutes = config.stash[TALLIES], (time.monotonic() - config.stash[BEGUN]) / 60
     terminalreporter.section("promises of reliability")
     for line in [*promises.figures(tallies), "", *promises.lines(tallies)]:
         terminalreporter.write_line(line)
-    if config.getoption("--update-readme") and all(tally.tried for tally in tallies.values()):
-        update_readme(README, promises.markdown(tallies, promises.about(minutes)), "reliability")
+    if config.getoption("--publish") and all(tally.tried for tally in tallies.values()):
+        replace(PAGE, promises.markdown(tallies, promises.about(minutes)), "reliability")
 
 
 @pytest.fixture(scope="session")

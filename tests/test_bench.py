@@ -10,24 +10,13 @@ from typing import Any
 
 import pytest
 
-from bench import fresh, growth, machine, plots, report, tables, verdicts, yardsticks
+from bench import fresh, growth, machine, report, tables, verdicts, yardsticks
 from bench.rows import ROWS, select
 from bench.rows.kernels import MNIST, RECIPES
 from bench.verdicts import Verdict
 from bench.workers import Measured
 from bench.workloads import Claim, Entry, Workload
-
-PEAKS: dict[str, Any] = {
-    f"{dtype}, {threads}": {"gflops": gflops, "by": "NumPy"}
-    for dtype, threads, gflops in (
-        ("float32", "1 thread", 100.0), ("float32", "2 threads", 200.0),
-        ("float64", "1 thread", 50.0), ("float64", "2 threads", 100.0),
-    )
-}  # fmt: skip
-
-
-def measured(name: str, *seconds: float, workload: Workload = MNIST, **about: Any) -> Measured:
-    return Measured(Entry(name), workload, list(seconds), about)
+from tests.bench_reports import PEAKS, made_up, measured, point
 
 
 def counted_flops(layers: tuple[int, ...], train: bool) -> int:
@@ -178,11 +167,6 @@ def test_a_recipe_is_judged_by_time_and_by_every_seed(seconds: float, lowest: fl
     assert "0.259 s here" in verdict.note
 
 
-def point(sweep: str, value: float, rows: int = 60_000, **seconds: float) -> dict[str, Any]:
-    entries = {name.replace("_", " "): {"median": time, "seconds": [time] * 3} for name, time in seconds.items()}
-    return {"sweep": sweep, "value": value, "rows": rows, "flops": 690_200.0 * rows, "entries": entries}
-
-
 def test_ratios_are_of_the_rounds() -> None:
     """A machine at half its speed in the second and third round."""
     fast, slow = measured("fastfc", 1.0), measured("JAX", 3.0)
@@ -241,42 +225,19 @@ def test_growth_is_judged_at_its_worst_point() -> None:
     assert growth.crossover(density).measured == pytest.approx(1.5)
 
 
-@pytest.fixture
-def made_up() -> dict[str, Any]:
-    """A report with a figure reached, one missed, one not measured, and the growth points of the plots."""
-    named = {row.number: row for row in ROWS}
-    row = named["1"]
-    results = {e.name: measured(e.name, 0.1 * (i + 1), loss=0.3) for i, e in enumerate(row.entries)}
-    results["JAX"] = Measured(Entry("JAX"), MNIST, error="not installed (make peers)")
-    points = [point(s, v, fastfc=0.1, numpy_float32=0.4) for s in ("rows", "hidden, MNIST", "batch") for v in (8, 64)]
-    points += [point("density", v, sparse=v, dense=0.4, auto=0.3) for v in (0.2, 1.0)]
-    peak = {"megabytes": [300.0], "median": 300.0}
-    rows = [
-        report.judge_row(row, {"results": results}, PEAKS),
-        report.judge_row(named["12"], {"points": points}, PEAKS),
-        report.judge_row(named["11"], {"error": "out of memory"}, PEAKS),
-        report.judge_row(named["11"], {"entries": {c.entry: dict(peak) for c in named["11"].claims}}, PEAKS),
-    ]
-    return {
-        "date": "2026-01-02", "quick": False, "repeats": 5, "disturbed": False, "machine": {"cpu": "A CPU", "cores": 2}, "data": "mnist",
-        "versions": {"numpy": "2"}, "peaks": PEAKS, "rows": rows,
-    }  # fmt: skip
-
-
-def test_the_terminal_gets_80_columns_and_every_verdict(
-    made_up: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    report.show(made_up)
+def test_the_terminal_gets_80_columns_and_every_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = made_up()
+    report.show(shown)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert all(verdict["claim"] in "\n".join(lines) for row in made_up["rows"] for verdict in row["verdicts"])
+    assert all(verdict["claim"] in "\n".join(lines) for row in shown["rows"] for verdict in row["verdicts"])
     text = "\n".join(lines)
     for expected in ("reached", "MISSED", "not measured", "not installed (make peers)", "out of memory", "300 MB"):
         assert expected in text
 
 
-def test_a_busy_machine_is_reported(made_up: dict[str, Any]) -> None:
-    row = made_up["rows"][0]
+def test_a_busy_machine_is_reported() -> None:
+    row = made_up()["rows"][0]
     assert "busy" not in tables.terminal({**row, "others_busy": 0.1})
     assert "other processes kept 1.5 cores busy" in tables.terminal({**row, "others_busy": 1.5})
 
@@ -295,10 +256,12 @@ def test_time_that_is_taken_away_is_seen() -> None:
     assert all(0 <= shares[kind] <= 1 for kind in ("gaps", "steal"))
 
 
-def test_a_disturbed_machine_is_named_in_the_head(made_up: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    expected = "(12 % of that of a spinning thread, steal 3 %)"
-    assert "taken away" not in tables.markdown(made_up)
-    disturbed = {**made_up, "disturbed": True, "taken": {"gaps": 0.12, "steal": 0.03}}
+def test_a_disturbed_machine_is_named_in_the_head(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "(up to 12 % of that of a spinning thread, steal 3 %) in rows 1:"
+    quiet = made_up()
+    assert "taken away" not in tables.markdown(quiet)
+    first, *others = quiet["rows"]
+    disturbed = {**quiet, "rows": [first | {"disturbed": True, "away": {"gaps": 0.12, "steal": 0.03}}, *others]}
     assert expected in tables.markdown(disturbed).split("| row")[0]
     report.show(disturbed)
     assert expected in " ".join(capsys.readouterr().out.split("GEMM peak")[0].split())
@@ -320,34 +283,6 @@ def test_the_work_of_processes_is_seen() -> None:
     while time.process_time() - own < 0.2:
         sum(range(1000))
     assert machine.busy_seconds() - before > 0.15
-
-
-def test_losses_are_published_with_the_wins(made_up: dict[str, Any]) -> None:
-    text = tables.markdown(made_up)
-    assert "| 1 | >= 10 x as fast as numpy float64 | 9 x | **MISSED** |" in text
-    assert "| 11 | compiling: <= 400 MB | 300 MB | reached |" in text
-    assert "PyTorch 300 ms" in text
-    assert "JAX - (not installed (make peers))" in text
-
-
-def test_the_report_is_written_with_its_plots(made_up: dict[str, Any], tmp_path: Path) -> None:
-    path = report.write(made_up, tmp_path / "results")
-    names = sorted(p.name.removeprefix(path.stem) for p in path.parent.iterdir())
-    assert names == ["-epochs.png", "-sizes.png", ".json", ".md"]
-    assert path.stem.startswith("2026-01-02-")
-    assert not plots.sizes({**made_up, "rows": made_up["rows"][:1]}, tmp_path / "none.png")
-
-
-def test_the_readme_changes_between_the_markers_only(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    begin, end = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-    path.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    tables.update_readme(path, "new\n")
-    assert path.read_text() == f"before\n{begin}\nnew\n{end}\nafter\n"
-    path.write_text("no markers")
-    with pytest.raises(ValueError, match=r"README\.md: given no pair of markers"):
-        tables.update_readme(path, "new\n")
-    assert path.read_text() == "no markers"
 
 
 def test_an_unknown_row_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:

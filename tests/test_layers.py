@@ -1,4 +1,4 @@
-"""The design is what README says: layers in one order, and no circle of imports."""
+"""The design is what docs/layout.md says: layers in one order, and no circle of imports."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def imports(source: str, known: Iterable[str]) -> set[str]:
 
 
 def layers() -> list[list[str]]:
-    """README's order, lowest first; names that stand at one height do not import each other."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## How it is laid out")[1]
-    line = next(line for line in section.splitlines() if line.startswith("errors < "))
+    """The page's order, lowest first; names that stand at one height do not import each other."""
+    page = (ROOT / "docs" / "layout.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("errors < "))
     return [[name.strip() for name in layer.split(",")] for layer in line.replace("\\", "").split(" < ")]
 
 
 def layer_of(module: str, order: list[list[str]]) -> str:
     """The longest name of the order that the module is, or lies in."""
     names = [name for layer in order for name in layer if module == name or module.startswith(f"{name}.")]
-    assert names, f"{module}: in no layer of README"
+    assert names, f"{module}: in no layer of docs/layout.md"
     return max(names, key=len)
 
 
