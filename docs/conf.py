@@ -10,7 +10,7 @@ from typing import Any
 import fastfc
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "extensions"))
+sys.path[:0] = [str(HERE / "extensions"), str(HERE / "drawings")]
 
 project = "fastfc"
 copyright = "the authors of fastfc"
@@ -23,6 +23,7 @@ extensions = [
     "plain",
     "generated",
     "mathml",
+    "outside",
 ]
 exclude_patterns = ["examples/**", "extensions/**", "drawings/**"]
 
