@@ -53,7 +53,7 @@ sphinx_gallery_conf: dict[str, Any] = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
-    "matplotlib_animations": True,
+    "matplotlib_animations": (True, "gif"),
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
