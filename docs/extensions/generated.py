@@ -35,13 +35,14 @@ def _row(*cells: str) -> str:
 
 
 def _meanings() -> dict[str, str]:
-    """What the docstring of Settings says of each field; of two in one item the same."""
-    listed = [items(block) for block in blocks(inspect.getdoc(Settings).splitlines())]  # type: ignore[union-attr]
-    return {name: meaning for block in listed for names, meaning in block or () for name in names.split(", ")}
+    """What the docstring of Settings says of fields, of the first where an item has two."""
+    listed = [items(block) for block in blocks((inspect.getdoc(Settings) or "").splitlines())]
+    found = {names.split(", ")[0]: meaning for block in listed for names, meaning in block or ()}
+    return {name: meaning.replace("in OPTIMIZERS", "see below") for name, meaning in found.items()}
 
 
 class SettingsTable(Generated):
-    """All settings with their defaults and what they mean, by the docstring, or where it leaves them to their name, by `--help`."""
+    """All settings with their defaults and what they mean, by the docstring, or where that leaves one to its name, by `--help`."""
 
     def markdown(self) -> str:
         meanings = _meanings()
