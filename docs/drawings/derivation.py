@@ -25,7 +25,7 @@ for (left, *_), size, (right, *_) in zip(boxes, sizes, boxes[1:], strict=False):
 d.text(20, 34, "forward", "head", "start")
 d.text(20, 178, "back", "head", "start")
 back = y + height + 40
-for x, size, formula in ((170, 118, "δ¹ = δ² W²ᵀ · f′(z¹)"), (342, 118, "δ² = (p − t) / batch")):
+for x, size, formula in ((170, 118, "δ¹ = δ² W²ᵀ · f'(z¹)"), (342, 118, "δ² = (p - t) / batch")):
     d.box(x - 12, back, size + 24, height, "a")
     d.text(x + size / 2, back + 27, formula)
 d.line((664 + 35, y + height + 2), (664 + 35, back + 22), (342 + 118 + 15, back + 22), arrow=True)
