@@ -1,6 +1,7 @@
 # make train   set up .venv and train on MNIST (or on generated digits) into runs/latest
 # make test    set up .venv and run the tests
 # make wheel   a wheel with compiled kernels inside, for this system, into dist; it trains without Numba
+# make docs    the documentation as HTML into build/docs; ARGS="-D plot_gallery=0" does not run the examples
 # make test-peers   the tests against PyTorch, in the environment of make peers
 # make soak    the tests of reliability at full length, which count their cases: about a quarter of an hour
 # Options:     PYTHON=... (3.11 or newer), VENV=..., ARGS="..." for the command that is run
@@ -12,7 +13,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 MNIST := ../shared/data/mnist
 
-.PHONY: train test test-peers lint bench peers reproduce soak wheel clean
+.PHONY: train test test-peers lint docs bench peers reproduce soak wheel clean
 
 train: $(VENV)/.installed
 	$(BIN)/fastfc train --out runs/latest $(ARGS)
@@ -26,7 +27,7 @@ soak: $(VENV)/.installed-dev
 # What needs true MNIST takes it from beside the clone, where it lies there; `make train` only when it is named.
 ifeq ($(origin FASTFC_DATA_DIR), undefined)
 ifneq ($(wildcard $(MNIST)),)
-test soak bench reproduce: export FASTFC_DATA_DIR := $(abspath $(MNIST))
+test soak docs bench reproduce: export FASTFC_DATA_DIR := $(abspath $(MNIST))
 endif
 endif
 
@@ -37,6 +38,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R fastfc $(TYPED)/fastfc && cp -R kernels $(TYPED)/fastfc/kernels
 	cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p fastfc
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -n -b html -d build/doctrees docs build/docs $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.report $(ARGS)
@@ -77,3 +81,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
