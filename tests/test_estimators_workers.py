@@ -81,6 +81,7 @@ class TestDask:
             assert not in_worker()
             assert Parallel()(delayed(_threads_of_eight)(k) for k in range(3)) == [(True, 1, True, 1)] * 3
 
+    @pytest.mark.slow  # its workers import and compile anew
     @pytest.mark.parametrize("backend", ONE)
     def test_a_search_on_dask_finds_what_scikit_learn_finds(self, client: Any, backend: str) -> None:
         X, y = task("multiclass")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,25 @@ from tests.kernel_cases import (
 
 cases = pytest.mark.parametrize("case", CASES, ids=str)
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
+# Compiling is most of it. `make test` compiles each in one dtype: where trainings call the same entry, in that of
+# tests/test_central_differences.py, which are all of float64; the others in float32. `make soak` has both.
+SHARED = ("activations", "losses", "dropout")
 
 
-@cases
-@dtypes
+def usual(case: Case) -> str:
+    return "float64" if case.module in SHARED else "float32"
+
+
+def in_one_dtype(chosen: list[Case]) -> pytest.MarkDecorator:
+    parameters = [
+        pytest.param(case, dtype, marks=() if dtype == usual(case) else pytest.mark.slow, id=f"{case}-{dtype}")
+        for case in chosen
+        for dtype in DTYPES
+    ]
+    return pytest.mark.parametrize("case, dtype", parameters)
+
+
+@in_one_dtype(CASES)
 @pytest.mark.parametrize("size", SIZES)
 def test_a_fused_kernel_gives_what_its_reference_gives(case: Case, dtype: str, size: str) -> None:
     check(case, case.arguments(SIZES[size], dtype))
@@ -74,7 +90,8 @@ def _nan(before: np.ndarray, after: np.ndarray) -> None:
     after[0] = np.nan
 
 
-MISTAKES = [_last_column, _sign, _last_row_left_out, _one_element, _nan]
+Mistake = Callable[[np.ndarray, np.ndarray], None]
+MISTAKES: list[Mistake] = [_last_column, _sign, _last_row_left_out, _one_element, _nan]
 
 
 # The identity changes nothing that could be wrong, and what is written as uint8 can be neither negative nor NaN.
@@ -83,27 +100,24 @@ CHANGING = [
 ]
 
 
-@pytest.mark.parametrize("case", CHANGING, ids=str)
-@dtypes
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda f: f.__name__[1:])
-def test_the_comparison_fails_on_a_wrong_kernel(
-    case: Case, dtype: str, mistake: Callable[[np.ndarray, np.ndarray], None]
-) -> None:
-    """In any one of the arrays that are written, but for the state where there is none."""
+@in_one_dtype(CHANGING)
+def test_the_comparison_fails_on_a_wrong_kernel(case: Case, dtype: str) -> None:
+    """With any of the mistakes, in any one of the arrays that are written, but for the state where there is none."""
     arguments = case.arguments(SIZES["prime"], dtype)
     names = list(arguments)
     check(case, arguments, kernel(case, "reference"))
-    for name in case.written:
-        if not arguments[name].size:
-            continue
+    for name, mistake in product((name for name in case.written if arguments[name].size), MISTAKES):
 
-        def wrong(*own: np.ndarray, i: int = names.index(name)) -> None:
+        def wrong(*own: np.ndarray, i: int = names.index(name), mistake: Mistake = mistake) -> None:
             before = np.copy(own[i])
             kernel(case, "reference")(*own)
             mistake(before, own[i])
 
-        with pytest.raises(AssertionError):
+        try:
             check(case, arguments, wrong)
+        except AssertionError:
+            continue
+        pytest.fail(f"{mistake.__name__[1:]} in {name} was not seen")
 
 
 def replaced(arguments: Arguments, own: tuple[np.ndarray, ...], **others: Any) -> list[Any]:
@@ -113,8 +127,7 @@ def replaced(arguments: Arguments, own: tuple[np.ndarray, ...], **others: Any) -
 WITH_L2 = [c for c in CASES if c.function in ("update", "step") and "accumulate" not in c.variant]
 
 
-@pytest.mark.parametrize("case", WITH_L2, ids=str)
-@dtypes
+@in_one_dtype(WITH_L2)
 def test_the_comparison_fails_without_l2(case: Case, dtype: str) -> None:
     arguments = case.arguments(SIZES["prime"], dtype)
     numbers, kind = arguments["rule"]
@@ -123,8 +136,7 @@ def test_the_comparison_fails_without_l2(case: Case, dtype: str) -> None:
         check(case, arguments, lambda *own: kernel(case, "reference")(*replaced(arguments, own, rule=rule)))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.function == "update"], ids=str)
-@dtypes
+@in_one_dtype([c for c in CASES if c.function == "update"])
 def test_the_comparison_fails_without_the_last_sample(case: Case, dtype: str) -> None:
     arguments = case.arguments(SIZES["prime"], dtype)
     name = "codes" if "codes" in arguments else "x"

@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def model() -> fastfc.Network:
     """784-200-50-10, trained on generated digits."""
     data = digits.generate(10_000, np.random.default_rng(0))
-    return fastfc.train(data, epochs=3, backend="numpy").model
+    return fastfc.train(data, epochs=3).model
 
 
 @pytest.fixture(scope="module")

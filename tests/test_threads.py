@@ -210,7 +210,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+@pytest.mark.parametrize("layer", ["workqueue", *(pytest.param(name, marks=pytest.mark.slow) for name in ("omp", "tbb"))])
 def test_beside_each_threading_layer_of_numba(layer: str, cases: Cases) -> None:
     found = python(LAYER.format(cases(1, 50)), NUMBA_THREADING_LAYER=layer, timeout=2 * HANGS).strip()
     if "No threading layer could be loaded" in found:
