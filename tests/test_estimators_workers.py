@@ -65,6 +65,7 @@ def test_searches_in_workers_find_what_one_process_finds(pool: str, backend: str
         assert (cross_val_score(ours("multiclass", backend, **QUICK), X, y, cv=4, n_jobs=2) == alone).all()
 
 
+@pytest.mark.slow  # its workers import everything anew
 class TestDask:
     @pytest.fixture(scope="class")
     @staticmethod
@@ -81,7 +82,6 @@ class TestDask:
             assert not in_worker()
             assert Parallel()(delayed(_threads_of_eight)(k) for k in range(3)) == [(True, 1, True, 1)] * 3
 
-    @pytest.mark.slow  # its workers import and compile anew
     @pytest.mark.parametrize("backend", ONE)
     def test_a_search_on_dask_finds_what_scikit_learn_finds(self, client: Any, backend: str) -> None:
         X, y = task("multiclass")

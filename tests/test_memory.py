@@ -51,7 +51,7 @@ print(resident())
 """
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["numba", pytest.param("numpy", marks=pytest.mark.slow)])
 def test_memory_stays_flat(backend: str, cases: Cases) -> None:
     """What is counted is the second half of the calls."""
     predictions, trainings = cases(2000, 100_000), cases(10, 100)

@@ -123,7 +123,7 @@ def test_a_checkpoint_is_gone_on_from_by_as_many_ranks_alone(tmp_path: Path) -> 
 
 @needs_mpi
 @pytest.mark.promise(15)
-@pytest.mark.parametrize("how", ["kill", "raise", pytest.param("callback", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["raise", *(pytest.param(how, marks=pytest.mark.slow) for how in ("kill", "callback"))])
 def test_a_rank_that_fails_ends_all(how: str, tmp_path: Path, cases: Cases) -> None:
     flags = ["-print-all-exitcodes"] if IS_MPICH else []  # in the order of the ranks
     for k in range(cases(1, 10)):

@@ -79,7 +79,7 @@ def sent(browser: Browser) -> list[str]:
     return [url for url in browser.requests if not url.startswith("data:")]
 
 
-@pytest.mark.parametrize("drawn", [30, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("drawn", [15, pytest.param(100, marks=pytest.mark.slow)])
 def test_drawn_digits_are_read_as_predict_reads_them(
     browser: Browser, page: Path, model: fastfc.Network, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: int
 ) -> None:

@@ -144,7 +144,7 @@ def test_limits_of_blas_are_lifted_in_a_forked_child(cases: Cases) -> None:
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        children = {in_process("fork", blas_now) for _ in range(cases(20, 200))}
+        children = {in_process("fork", blas_now) for _ in range(cases(6, 200))}
     finally:
         stop.set()
         thread.join()
