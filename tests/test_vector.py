@@ -189,7 +189,7 @@ LADDER = [
     "test_elementary.py",
 ]
 # Which of these tests run with every run of the suite
-KERNELS = "gives_what and float32 and beside and (dense or (sparse and uint8)) and (ward or nesterov or adamw) and not averaged"
+KERNELS = "gives_what and float32 and beside and (dense or (sparse and uint8)) and (ward or nesterov) and not averaged"
 LINES = (
     "gives_what and float32 and (prime or beside) or by_hand or central and relu or outputs_are_those and 2-layers "
     "or step_by_step and (defaults or sample) and (uint8 or floats)"
