@@ -94,7 +94,10 @@ def test_training_gives_the_bits_of_the_matrix(case: str, kind: str, dtype: str,
     assert trained(untidy(X), y, dtype, case, 2) == expected
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("uint8", "float32"), ("floats", "float32"), ("floats", "float64")])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("uint8", "float32"), pytest.param("floats", "float32", marks=pytest.mark.slow), ("floats", "float64")],
+)
 def test_steps_of_one_sample_give_the_bits_of_the_matrix(kind: str, dtype: str) -> None:
     X, y = samples(kind)
     X, digests = X if kind == "uint8" else X.astype(dtype), set()
