@@ -3,7 +3,7 @@
 # make wheel   a wheel with compiled kernels inside, for this system, into dist; it trains without Numba
 # make docs    the documentation as HTML into build/docs; ARGS="-D plot_gallery=0" does not run the examples
 # make test-peers   the tests against PyTorch, in the environment of make peers
-# make soak    the tests of reliability at full length, which count their cases: about a quarter of an hour
+# make soak    the tests of reliability at full length, which count their cases, and all that `make test` leaves out
 # Options:     PYTHON=... (3.11 or newer), VENV=..., ARGS="..." for the command that is run
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \

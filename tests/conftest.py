@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -39,11 +40,25 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("make soak" if config.getoption("--soak") else "make test")
 
 
+def pytest_collection_finish() -> None:
+    """The tests themselves live to the end: no search for garbage need look at them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _plenty_of_cpus() -> Iterator[None]:
     """As many threads as a test asks for, on any machine: they share its cores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastfc.machine.threads.usable_cpus", lambda: 64)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_process_compiles() -> Iterator[None]:
+    """A second one would begin by importing Numba and compiling helpers that are there; tests/test_beside.py is about it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastfc.kernels.fused.compiler.making._shared", lambda missing, later: missing)
         yield
 
 
@@ -81,13 +96,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.getoption("--soak") or config.option.collectonly:
         return
-    from bench.publish import replace
-
     tallies, minutes = config.stash[TALLIES], (time.monotonic() - config.stash[BEGUN]) / 60
     terminalreporter.section("promises of reliability")
     for line in [*promises.figures(tallies), "", *promises.lines(tallies)]:
         terminalreporter.write_line(line)
     if config.getoption("--publish") and all(tally.tried for tally in tallies.values()):
+        from bench.publish import replace
+
         replace(PAGE, promises.markdown(tallies, promises.about(minutes)), "reliability")
 
 

@@ -162,6 +162,7 @@ def test_peers_that_are_not_installed_are_named(store: Store, monkeypatch: pytes
     assert result.error == "not installed (make peers)"
 
 
+@pytest.mark.slow
 def test_trees_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """This one with itself. A folder from which another tree would be imported is refused."""
     options = ["--python", sys.executable, "--quick", "--rounds", "2", "--rows", "8a"]

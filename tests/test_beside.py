@@ -63,6 +63,7 @@ def test_two_processes_share_what_is_missing(tmp_path: Path) -> None:
     assert made(TWO_CORES, tmp_path) == "0 0 1"
 
 
+@pytest.mark.slow
 def test_many_processes_compile_a_kernel_once(tmp_path: Path) -> None:
     code = "from fastfc.kernels.fused.compiler import entry; entry.Entry('activations.multiply').address_of('(f4:2C,f4:2C)')"
     command = [sys.executable, "-c", f"{code}; print(len(entry._compiled))"]
@@ -87,11 +88,13 @@ with turn("some.kernel-0123456789abcdef"):
 @pytest.mark.parametrize(
     "preparation",
     [
-        "beside.os.sched_getaffinity = lambda pid: {0}",
-        f"{TWO_CORES}; sys.executable = ''",
+        pytest.param("beside.os.sched_getaffinity = lambda pid: {0}", marks=pytest.mark.slow),
+        pytest.param(f"{TWO_CORES}; sys.executable = ''", marks=pytest.mark.slow),
         f"{TWO_CORES}; sys.executable = '/nowhere/python'",
         f"{TWO_CORES}; beside.CHILD = 'raise SystemExit(1)'",
-        f"{TWO_CORES}; beside.CHILD = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'",
+        pytest.param(
+            f"{TWO_CORES}; beside.CHILD = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'", marks=pytest.mark.slow
+        ),
     ],
 )
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="pretends to have two cores")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
@@ -58,12 +58,32 @@ class Combination:
         return Function((*net.activations, net.output_activation), net.loss, scale, masks, net.huber_delta)
 
 
+# The kind of X and of the rule, for which kernels are compiled: `make test` draws from these, `make soak` from all.
+FEW = [
+    ("floats", {"optimizer": "sgd", "momentum_kind": "none", "l1": 0.02, "ema": None}),
+    ("background", {"optimizer": "sgd", "momentum_kind": "nesterov", "l1": 0.0, "ema": None}),
+    ("csr", {"optimizer": "sgd", "momentum_kind": "ema", "l1": 0.02, "ema": None}),
+    ("floats", {"optimizer": "adam", "momentum_kind": "none", "l1": 0.0, "ema": None}),
+    ("background", {"optimizer": "adagrad", "momentum_kind": "none", "l1": 0.02, "ema": 0.9}),
+    ("uint8", {"optimizer": "sgd", "momentum_kind": "heavy_ball", "l1": 0.0, "ema": None}),
+]  # fmt: skip
+
+
+def kinds_of_both(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    return draw(st.sampled_from(["uint8", "floats", "background", "csr"])), {
+        "optimizer": draw(st.sampled_from(OPTIMIZERS)),
+        "momentum_kind": draw(st.sampled_from(["none", "ema", "heavy_ball", "nesterov"])),
+        "l1": draw(st.sampled_from([0.0, 0.02])),
+        "ema": draw(st.sampled_from([None, 0.9])),
+    }
+
+
 @st.composite
-def combinations(draw: st.DrawFn) -> Combination:
+def combinations(draw: st.DrawFn, few: bool) -> Combination:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     layers = [draw(st.integers(1, 40)), *draw(st.lists(st.integers(1, 9), max_size=3)), draw(st.integers(1, 4))]
     n, loss = draw(st.sampled_from([1, 3, 13, 64, 300])), draw(st.sampled_from(sorted(LOSSES)))
-    kind = draw(st.sampled_from(["uint8", "floats", "background", "csr"]))
+    kind, rule = draw(st.sampled_from(FEW)) if few else kinds_of_both(draw)
     seen = rng.random((n, layers[0])) < 0.4
     X = rng.standard_normal(seen.shape) * seen + (0.3 if kind == "background" else 0)
     X = rng.integers(0, 256, seen.shape, np.uint8) * seen if kind == "uint8" else csr_array(X) if kind == "csr" else X
@@ -80,17 +100,13 @@ def combinations(draw: st.DrawFn) -> Combination:
         huber_delta=draw(st.sampled_from([0.3, 1.0])) if loss == "huber" else 1.0,
     )
     rates = st.sampled_from([0.0, 0.0, 0.25, 0.6])
-    optimizer = draw(st.sampled_from(OPTIMIZERS))
     settings = {
         "hidden": tuple(hidden),
         "huber_delta": network.huber_delta,
-        "optimizer": optimizer,
-        "momentum_kind": draw(st.sampled_from(["none", "ema", "heavy_ball", "nesterov"])),
+        **rule,
         "epsilon": 0.1,
         "weight_decay": draw(st.sampled_from([0.0, 0.03])),
-        "l1": draw(st.sampled_from([0.0, 0.02])),
         "clip_norm": draw(st.sampled_from([None, None, 0.1, 100.0])),
-        "ema": draw(st.sampled_from([None, 0.9])),
         "bias_rate": draw(st.sampled_from([1.0, 0.5])),
         "dropout": tuple(draw(rates) for _ in hidden),
         "input_dropout": draw(rates),
@@ -101,15 +117,22 @@ def combinations(draw: st.DrawFn) -> Combination:
     return Combination(network, X, y.get(loss, rng.random((n, layers[-1]))), batch_size, rng.permutation(n), weights, settings)
 
 
+def drawn(test: Any) -> Any:
+    """A test of combinations out of few, and of all there are."""
+    test = settings(max_examples=min(200, settings().max_examples))(given(data=st.data())(test))
+    return pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.slow)])(test)
+
+
 def last_step(computation: str, c: Combination, **options: Any) -> tuple[Training, Any]:
     one = Training(computation, c.network, c.X, c.y, min(c.batch_size, len(c.order)), **options, **c.settings)
     return one, one.epoch(LR, c.order, weights=c.weights)._replace(dropout_key=KEY)
 
 
 @pytest.mark.parametrize("computation", COMPUTATIONS)
-@given(c=combinations(), seed=st.integers(0, 100))
-def test_the_gradient_is_that_of_the_loss(computation: str, c: Combination, seed: int) -> None:
+@drawn
+def test_the_gradient_is_that_of_the_loss(computation: str, few: bool, data: st.DataObject) -> None:
     """In random directions, whose difference of losses the gradient must tell; and the losses of the samples are right."""
+    c, seed = data.draw(combinations(few)), data.draw(st.integers(0, 100))
     one, epoch = last_step(computation, c, keeps_gradient=True)
     parameters, f, s = [*c.network.weights, *c.network.biases], c.function(), one.steps - 1
     views = one.trainer.views(one.trainer.gradient(epoch, s).copy())
@@ -156,9 +179,10 @@ def updated(c: Combination, gradient: Arrays, parameters: Arrays) -> Arrays:
 
 
 @pytest.mark.parametrize("computation", COMPUTATIONS)
-@given(c=combinations())
-def test_a_step_is_the_update_along_the_gradient(computation: str, c: Combination) -> None:
+@drawn
+def test_a_step_is_the_update_along_the_gradient(computation: str, few: bool, data: st.DataObject) -> None:
     """The last step of an epoch alone, from the start: against the sources' formulas along the gradient that is kept."""
+    c = data.draw(combinations(few))
     kept, epoch = last_step(computation, replace(c, settings={**c.settings, "clip_norm": None}), keeps_gradient=True)
     s, start = kept.steps - 1, [*c.network.weights, *c.network.biases]
     views = kept.trainer.views(kept.trainer.gradient(epoch, s).copy())
@@ -176,10 +200,10 @@ def test_a_step_is_the_update_along_the_gradient(computation: str, c: Combinatio
         each.trainer.close()
 
 
-@given(c=combinations(), batch_size=st.sampled_from([7, 150, 300]))
-def test_either_computation_takes_the_same_steps(c: Combination, batch_size: int) -> None:
+@drawn
+def test_either_computation_takes_the_same_steps(few: bool, data: st.DataObject) -> None:
     """To 1e-12 of the largest parameter after the first step, and to 1e-8 after two epochs of them."""
-    c = replace(c, batch_size=batch_size)
+    c = replace(data.draw(combinations(few)), batch_size=data.draw(st.sampled_from([7, 150, 300])))
     theirs, epoch = last_step("numpy", c)
     for computation in COMPUTATIONS:
         ours, _ = last_step(computation, c, threads=2)

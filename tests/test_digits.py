@@ -126,6 +126,7 @@ def test_without_a_cache_digits_are_generated(cache: Path) -> None:
     assert [len(array) for array in digits.load(0, 50, 20)] == [50, 50, 20, 20]
 
 
+@pytest.mark.slow
 def test_whole_set_by_name(cache: Path) -> None:
     dataset = load_data("digits")
     assert dataset.name == "generated digits" and dataset.notice == "" and dataset.image_shape == (28, 28)

@@ -7,7 +7,7 @@ is checked against float64, float64 against long double, and the normal distribu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -48,7 +48,16 @@ LIMITS = {
 }
 FROM_OUTPUT = ("relu", "tanh", "sigmoid", "identity", "leaky_relu", "elu", "selu", "softplus")
 kinds = pytest.mark.parametrize("kind", BOUNDS)
-from_output = pytest.mark.parametrize("kind", FROM_OUTPUT)
+
+
+def in_each_dtype(names: Iterable[str], *marks: pytest.MarkDecorator) -> pytest.MarkDecorator:
+    """float64 with these marks. Most of the time goes to compiling: `make test` has three of float64, in which are all helpers."""
+    slow = {name: () if name in ("tanh", "gelu", "softplus") else (pytest.mark.slow,) for name in names}
+    wide = [pytest.param(name, "float64", marks=(*marks, *slow[name])) for name in names]
+    return pytest.mark.parametrize(("kind", "dtype"), [*((name, "float32") for name in names), *wide])
+
+
+every_kind = in_each_dtype(BOUNDS)
 
 compiled = numba.njit(no_cfunc_wrapper=True, **OPTIONS)
 
@@ -188,10 +197,10 @@ def ulps(computed: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.abs(computed - true) / np.spacing(np.abs(true).astype(computed.dtype))
 
 
-@widths
-@kinds
-def test_errors_of_values_and_slopes_are_within_their_bounds(kind: str, dtype: str) -> None:
-    x = arguments(dtype)[:: 100 if (kind, dtype) == ("gelu", "float64") else 1].copy()
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@in_each_dtype(BOUNDS, extended)
+def test_errors_of_values_and_slopes_are_within_their_bounds(kind: str, dtype: str, every: int) -> None:
+    x = arguments(dtype)[:: 100 * every if (kind, dtype) == ("gelu", "float64") else every].copy()
     ulp, eps = BOUNDS[kind]
     f, slope = TRUE[kind](x.astype(WIDER[dtype]))
     found, below = results(kind, x), np.abs(f) < np.finfo(dtype).tiny
@@ -228,8 +237,7 @@ def test_the_measure_of_errors_sees_an_error_of_five_ulp() -> None:
     assert ulps(wrong, TRUE["gelu"](x.astype(np.float64))[0]).max() > 4
 
 
-@dtypes
-@kinds
+@every_kind
 def test_nan_stays_and_infinities_and_the_ends_of_the_range_give_the_limits(kind: str, dtype: str) -> None:
     limits, info = np.array(LIMITS[kind]).astype(dtype), np.finfo(dtype)
     x = np.array([-np.inf, -0.0, np.inf, 0.0, np.nan], dtype)
@@ -246,8 +254,7 @@ def test_nan_stays_and_infinities_and_the_ends_of_the_range_give_the_limits(kind
     np.testing.assert_allclose(slope, limits[[3, 3, 5, 5]], rtol=2 * info.eps, atol=0)
 
 
-@dtypes
-@from_output
+@in_each_dtype(FROM_OUTPUT)
 def test_the_chain_from_the_value_multiplies_by_the_slope(kind: str, dtype: str) -> None:
     x = np.random.default_rng(0).normal(0, 3, 1000).astype(dtype)
     delta = x[::-1].copy()
@@ -281,8 +288,7 @@ def test_the_smallest_numbers_are_kept(dtype: str) -> None:
     np.testing.assert_array_equal(of(log1p, sizes), sizes)
 
 
-@dtypes
-@kinds
+@every_kind
 def test_a_number_gives_the_same_bits_in_a_vector_and_in_its_remainder(kind: str, dtype: str) -> None:
     x = np.random.default_rng(0).uniform(-30.0, 30.0, 300).astype(dtype)
     whole = results(kind, x)
@@ -292,8 +298,7 @@ def test_a_number_gives_the_same_bits_in_a_vector_and_in_its_remainder(kind: str
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
-@dtypes
-@kinds
+@every_kind
 def test_loops_become_vectors_and_call_nothing(kind: str, dtype: str) -> None:
     results(kind, np.ones(1, dtype))
     loop = loops(kind)

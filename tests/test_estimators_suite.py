@@ -34,7 +34,16 @@ def their_tests() -> ModuleType:
     return module
 
 
-TESTS = {name: value for name, value in vars(their_tests()).items() if name.startswith("test_")}
+# More than a second each: left to `make soak`.
+LONG = {
+    *("test_n_iter_no_change_inf", "test_lbfgs_regression", "test_partial_fit_classification", "test_multilabel_classification"),
+    *("test_multioutput_regression", "test_lbfgs_classification", "test_lbfgs_classification_maxfun"),
+}
+TESTS = {
+    name: pytest.mark.slow(value) if name in LONG else value
+    for name, value in vars(their_tests()).items()
+    if name.startswith("test_")
+}
 globals().update(TESTS)
 
 

@@ -65,6 +65,7 @@ def test_searches_in_workers_find_what_one_process_finds(pool: str, backend: str
         assert (cross_val_score(ours("multiclass", backend, **QUICK), X, y, cv=4, n_jobs=2) == alone).all()
 
 
+@pytest.mark.slow  # its workers import everything anew
 class TestDask:
     @pytest.fixture(scope="class")
     @staticmethod

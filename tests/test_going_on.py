@@ -63,7 +63,7 @@ KINDS: tuple[dict[str, Any], ...] = (
     {"velocity_has_rate": True, "l1": 0.01},
     {"clip_norm": 0.5, "optimizer": "rmsprop"},
     {"ema": 0.9},
-    {"ema": 0.95, "optimizer": "adamw", "l1": 1e-3},
+    {"ema": 0.95, "optimizer": "adagrad", "l1": 1e-3},
 )
 
 

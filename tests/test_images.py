@@ -277,9 +277,9 @@ def test_drawings_are_seeded_and_framed() -> None:
 @pytest.mark.mnist
 def test_drawn_digits_are_read_as_well_as_the_originals(mnist_dir: Path) -> None:
     data = load_data(mnist_dir)
-    model = fastfc.train(data, hidden=(100,), epochs=2, threads=1).model
+    model = fastfc.train(data, hidden=(50,), epochs=2, threads=1).model
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(data.X_test), 100, replace=False)
+    chosen = rng.choice(len(data.X_test), 50, replace=False)
     assert data.y_test is not None
     digits, labels = data.X_test[chosen], data.y_test[chosen]
     pictures = prepare([draw(digit, rng) for digit in digits])

@@ -70,10 +70,10 @@ pytestmark = [pytest.mark.promise(6), pytest.mark.skipif(os.name != "posix", rea
 
 @pytest.mark.parametrize(
     ("backend", "threads"),
-    [("numba", 1), ("numba", 2), pytest.param("numba", 4, marks=pytest.mark.slow), ("numpy", 1)],
+    [pytest.param("numba", 1, marks=pytest.mark.slow), ("numba", 2), pytest.param("numba", 4, marks=pytest.mark.slow), ("numpy", 1)],
 )
 def test_ctrl_c_at_random_moments(backend: str, threads: int, cases: Cases) -> None:
-    longest = max(interrupted_trainings(backend, threads, cases(3, 20), 1.5 if cases.soak else 0.5))
+    longest = max(interrupted_trainings(backend, threads, cases(2, 20), 1.5 if cases.soak else 0.5))
     cases.within("back from Ctrl-C", longest, 0.5)
 
 
@@ -179,6 +179,7 @@ print(digest(train().model), signal.getsignal(signal.SIGINT) is signal.default_i
 """
 
 
+@pytest.mark.slow
 @COMPILED
 def test_ctrl_c_while_kernels_compile(tmp_path: Path) -> None:
     """Back before the epoch is compiled, also when another thread compiles it; the next training begins where it was."""
@@ -189,7 +190,7 @@ def test_ctrl_c_while_kernels_compile(tmp_path: Path) -> None:
 
 
 @COMPILED
-@pytest.mark.parametrize("seconds", [0.0, 0.5])
+@pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_ctrl_c_while_the_command_compiles(seconds: float, tmp_path: Path) -> None:
     """From when the folder of kernels is there, which is while they are imported."""
     command = [sys.executable, "-W", "error", "-m", "fastfc", "warmup"]

@@ -53,6 +53,9 @@ assert delta.tolist() == [[21, 10]]
 print(1 - len(entry._compiled), folder.cache_folder())
 """
 
+# The place alone.
+WHERE = "from fastfc.kernels.fused.compiler import folder; print(folder.cache_folder())"
+
 
 def hits(dtype: str = "float64") -> int:
     """1 if the kernel is in the cache, as a new process finds it, 0 if it is compiled; what it computes is right."""
@@ -303,6 +306,7 @@ def test_another_source_or_llvm_has_another_folder(root: Path, tmp_path: Path, m
     assert folder() == found[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names CPUs of x86")
 def test_another_cpu_compiles_for_itself(root: Path) -> None:
     found = [python(TINY, NUMBA_CPU_NAME=name).split()[0] for name in ("nehalem", "x86-64", "nehalem")]
@@ -333,9 +337,9 @@ pwd.getpwuid = getpwuid
 def test_without_a_home_or_in_folders_that_are_read_only(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    assert restricted(TINY, tmp_path, HOME="/dev/null/x") == "None"
+    assert restricted(WHERE, tmp_path, HOME="/dev/null/x") == "None"
     assert restricted(TINY, tmp_path, HOME=str(closed)) == "None"
-    assert restricted(NO_HOME + TINY, tmp_path, HOME=None) == "None"
+    assert restricted(NO_HOME + WHERE, tmp_path, HOME=None) == "None"
     assert list(tmp_path.iterdir()) == [closed] and list(closed.iterdir()) == []
 
 
@@ -360,7 +364,7 @@ def test_installed_where_nothing_can_be_written(tmp_path: Path) -> None:
     paths = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     cached = Path(restricted(code, tmp_path, PYTHONPATH=paths, HOME=str(home)))
     assert home in cached.parents and stat.S_IMODE(cached.stat().st_mode) == 0o700
-    assert restricted(code, tmp_path, PYTHONPATH=paths, HOME=None, FASTFC_CACHE_DIR="/dev/null/x") == "None"
+    assert restricted(WHERE, tmp_path, PYTHONPATH=paths, HOME=None, FASTFC_CACHE_DIR="/dev/null/x") == "None"
     assert not [*site.rglob("*.nb*"), *site.rglob("*.o")]
 
 
@@ -374,6 +378,7 @@ print(cache_folder())
 """
 
 
+@pytest.mark.slow
 def test_predictions_without_any_cache() -> None:
     assert python(PREDICTS, FASTFC_CACHE_DIR="/dev/null/x") == "None\n"
 

@@ -51,10 +51,10 @@ print(resident())
 """
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["numba", pytest.param("numpy", marks=pytest.mark.slow)])
 def test_memory_stays_flat(backend: str, cases: Cases) -> None:
     """What is counted is the second half of the calls."""
-    predictions, trainings = cases(4000, 100_000), cases(20, 100)
+    predictions, trainings = cases(2000, 100_000), cases(10, 100)
     code = GROWTH.format(backend, 2 * predictions, 2 * trainings)
     still, *rest, size = [int(word) for word in python(code, timeout=900).split()]
     grown, threads = rest[::2], rest[1::2]
@@ -126,8 +126,13 @@ def file_of(path: Path, dtype: str, shape: tuple[int, ...]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "backend"),
+    [
+        ("uint8", "numba"), ("float32", "numpy"),
+        *(pytest.param(*both, marks=pytest.mark.slow) for both in (("uint8", "numpy"), ("float32", "numba"))),
+    ],
+)  # fmt: skip
 def test_a_file_is_not_copied(tmp_path: Path, dtype: str, backend: str) -> None:
     """90 MB of images; beside them labels, order and losses of each sample, and a share for validation that is copied."""
     if (dtype, backend) == ("float32", "numba"):

@@ -54,7 +54,7 @@ def lines(ranks: int, *arguments: str) -> list[str]:
 
 
 @needs_mpi
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_the_same_as_one_process(ranks: int, data: Path, tmp_path: Path) -> None:
     """Of uneven parts, of which one may be empty, and with a last batch that is not full."""
     lines(ranks, "equal", str(tmp_path / "found.npz"))
@@ -123,7 +123,7 @@ def test_a_checkpoint_is_gone_on_from_by_as_many_ranks_alone(tmp_path: Path) -> 
 
 @needs_mpi
 @pytest.mark.promise(15)
-@pytest.mark.parametrize("how", ["kill", "raise", "callback"])
+@pytest.mark.parametrize("how", ["raise", *(pytest.param(how, marks=pytest.mark.slow) for how in ("kill", "callback"))])
 def test_a_rank_that_fails_ends_all(how: str, tmp_path: Path, cases: Cases) -> None:
     flags = ["-print-all-exitcodes"] if IS_MPICH else []  # in the order of the ranks
     for k in range(cases(1, 10)):
@@ -141,7 +141,7 @@ def test_a_rank_that_fails_ends_all(how: str, tmp_path: Path, cases: Cases) -> N
 
 @needs_mpi
 @pytest.mark.promise(15)
-@pytest.mark.parametrize("how", ["interrupt", "ctrl-c"])
+@pytest.mark.parametrize("how", [pytest.param("interrupt", marks=pytest.mark.slow), "ctrl-c"])
 def test_ctrl_c_ends_all_and_leaves_a_checkpoint(how: str, tmp_path: Path, cases: Cases) -> None:
     """That comes in one rank only; or to mpiexec, which passes it on."""
     for k in range(cases(1, 10)):

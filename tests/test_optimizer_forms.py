@@ -139,15 +139,26 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], Callable[[], Rule]]] = {
 }
 
 
-@computations
-@pytest.mark.parametrize("name", OPTIMIZERS)
+# Each rule is compiled for each computation: in `make test` numba has those that other tests have compiled.
+FEW = {("l1", "sgd", "numba dense"), ("l1", "adam", "numba dense"), ("l1", "sgd", "numba sparse")}
+FEW |= {("average", "adagrad", computation) for computation in COMPUTATIONS}
+
+
+def each(what: str) -> pytest.MarkDecorator:
+    """Every optimiser by every computation."""
+    every = [(name, computation) for name in OPTIMIZERS for computation in COMPUTATIONS]
+    slow = [computation != "numpy" and (what, name, computation) not in FEW for name, computation in every]
+    parameters = [pytest.param(*one, marks=pytest.mark.slow if long else ()) for one, long in zip(every, slow, strict=True)]
+    return pytest.mark.parametrize(("name", "computation"), parameters)
+
+
+@each("l1")
 def test_l1_adds_the_sign_of_the_weights_to_their_gradient(name: str, computation: str) -> None:
     settings, rule = OPTIMIZERS[name]
     assert_steps(computation, by_hand((rule(), rule()), DECAY, L1), weight_decay=DECAY, l1=L1, **settings)
 
 
-@computations
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each("average")
 def test_an_average_follows_the_parameters(name: str, computation: str) -> None:
     """With what the optimiser keeps beside it, and with L1 below it."""
     settings, rule = OPTIMIZERS[name]

@@ -91,8 +91,12 @@ def sgd(theta: float, gradients: list[float], rates: list[float]) -> float:
     return theta
 
 
-@computations
-@pytest.mark.parametrize("formula", [sgd, adam, adamw, rmsprop, adagrad], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(("formula", "computation"), [
+    pytest.param(formula, computation, id=f"{formula.__name__}-{computation}", marks=pytest.mark.slow if is_long else ())
+    for formula in (sgd, adam, adamw, rmsprop, adagrad)
+    for computation in COMPUTATIONS
+    for is_long in [formula in (rmsprop, adagrad) and computation == "numba sparse"]  # no other test needs these kernels
+])  # fmt: skip
 def test_an_optimiser_does_what_its_source_writes(formula: Callable[..., float], computation: str) -> None:
     """y = w x + b and E = (y - t)², with x = 2: the gradients are 4 (y - t) and 2 (y - t), worked out here."""
     settings = {"optimizer": formula.__name__, "betas": (BETA1, BETA2), "epsilon": EPSILON, "rho": RHO}
@@ -129,7 +133,7 @@ def test_each_layer_has_a_rate_of_its_own() -> None:
 
 @computations
 @pytest.mark.parametrize("batch_size", [64, 600])
-@pytest.mark.parametrize("kind", ["none", "nesterov"])
+@pytest.mark.parametrize("kind", [pytest.param("none", marks=pytest.mark.slow), "nesterov"])
 def test_gradient_and_update_apart_are_the_step(kind: str, batch_size: int, computation: str) -> None:
     """In the fused backend with the same bits, where the batch has one part: 600 samples have three."""
     options: dict[str, Any] = {"batch_size": batch_size, "threads": 2}

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def test_every_folder_of_sources_is_a_package_that_is_installed() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT).parts for top in ("fastfc", "kernels") for path in (ROOT / top).rglob("*.py")}
+    assert sorted(packages) == sorted(".".join(("fastfc",) * (parts[0] == "kernels") + parts) for parts in folders)
+
+
+@pytest.mark.slow
 def test_the_wheel_has_every_source_file_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastfc").rglob("*.py")} | {"fastfc/py.typed"}
@@ -48,6 +56,7 @@ def test_the_wheel_has_every_source_file_and_nothing_else(wheel: Path) -> None:
     assert names == sources | page | {"fastfc/reports/report.css"} | {f"fastfc/{name}" for name in kernels}
 
 
+@pytest.mark.slow
 def test_the_wheel_has_the_license_and_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     names = {name.partition(".dist-info/")[2]: name for name in archive.namelist()}
@@ -55,6 +64,7 @@ def test_the_wheel_has_the_license_and_the_command(wheel: Path) -> None:
     assert "fastfc = fastfc.cli:main" in archive.read(names["entry_points.txt"]).decode()
 
 
+@pytest.mark.slow
 def test_kernels_are_imported_from_the_wheel_as_fastfc_kernels(wheel: Path) -> None:
     code = "import fastfc.kernels.reference as r, importlib.util as u; print(r.__file__); print(u.find_spec('kernels'))"
     file, top = python(code, wheel.parent, PYTHONPATH=str(wheel)).splitlines()

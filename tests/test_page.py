@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def model() -> fastfc.Network:
     """784-200-50-10, trained on generated digits."""
     data = digits.generate(10_000, np.random.default_rng(0))
-    return fastfc.train(data, epochs=3, backend="numpy").model
+    return fastfc.train(data, epochs=3).model
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def sent(browser: Browser) -> list[str]:
     return [url for url in browser.requests if not url.startswith("data:")]
 
 
-@pytest.mark.parametrize("drawn", [30, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("drawn", [15, pytest.param(100, marks=pytest.mark.slow)])
 def test_drawn_digits_are_read_as_predict_reads_them(
     browser: Browser, page: Path, model: fastfc.Network, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: int
 ) -> None:

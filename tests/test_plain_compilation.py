@@ -50,7 +50,7 @@ def test_the_known_numba_is_the_required_one() -> None:
     assert known.REQUIREMENT.startswith("numba>={}.{}.".format(*known.TESTED))
 
 
-@pytest.mark.parametrize("what", UNKNOWN)
+@pytest.mark.parametrize("what", ["version", pytest.param("name in the build", marks=pytest.mark.slow), "name in the lowering"])
 def test_an_unknown_numba_is_told_once(what: str) -> None:
     reason, warning = python(PROGRAM.format(UNKNOWN[what], IMPORTS)).splitlines()
     assert warning == f"CompilationWarning: {reason}"
@@ -69,6 +69,7 @@ def test_an_unknown_numba_trains_to_the_same_bits(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_a_helper_that_cannot_be_lowered_for_linking_is_lowered_plainly(tmp_path: Path) -> None:
     broken = """
 from fastfc.kernels.fused.compiler import lowering
@@ -82,7 +83,7 @@ lowering.HelperLibrary.add_ir_module = refuse
     assert warning.startswith("CompilationWarning") and warning.endswith("TypeError: another signature")
 
 
-@pytest.mark.parametrize("where", ["build.ObjectLibrary.emit", "objects.link"])
+@pytest.mark.parametrize("where", ["build.ObjectLibrary.emit", pytest.param("objects.link", marks=pytest.mark.slow)])
 def test_what_llvm_refuses_is_compiled_plainly(where: str, tmp_path: Path) -> None:
     """As code that calls what is in no other process, or that cannot be loaded: told once, and nothing of it is kept."""
     broken = f"""

@@ -144,7 +144,7 @@ def test_limits_of_blas_are_lifted_in_a_forked_child(cases: Cases) -> None:
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        children = {in_process("fork", blas_now) for _ in range(cases(20, 200))}
+        children = {in_process("fork", blas_now) for _ in range(cases(6, 200))}
     finally:
         stop.set()
         thread.join()
@@ -208,6 +208,7 @@ thread.join()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("fork" not in METHODS, reason="no fork here")
 def test_forks_while_another_thread_compiles(tmp_path: Path, cases: Cases) -> None:
     forks = cases(5, 50)
@@ -220,25 +221,26 @@ def job(task: tuple[str, int]) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_pool_of_four(method: str, cases: Cases) -> None:
-    """And a pool that exists already when its parent goes on to train."""
+def test_a_pool(method: str, cases: Cases) -> None:
+    """Of two, at full length of four; which exists already when its parent goes on to train."""
     tasks = [("numba", seed) for seed in range(cases(4, 40))] + [("numpy", 0)]
     expected = [work(*task) for task in tasks]
-    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(4 if cases.soak else 2, mp_context=multiprocessing.get_context(method)) as pool:
         futures = [pool.submit(job, task) for task in tasks]
         mine = work("numba")
         assert [future.result(HANGS) for future in futures] == expected and mine == expected[0]
 
 
-def test_joblib_with_four_jobs(cases: Cases) -> None:
-    """Trainings; and predictions by networks that are sent to them, from data that joblib maps from a file."""
+def test_joblib(cases: Cases) -> None:
+    """Trainings in two jobs, at full length in four; and predictions by networks that are sent to them, from data that joblib
+    maps from a file."""
     import joblib
     from joblib.externals.loky import get_reusable_executor
 
     tasks, (X, _) = [(backend, seed) for backend in BACKENDS for seed in range(cases(4, 40))], blobs(10_000)
     networks = [Network([20, 64, 3], dtype="float64", backend=backend, seed=seed) for backend, seed in tasks]
     try:
-        with joblib.Parallel(n_jobs=4, timeout=HANGS, max_nbytes=1_000_000) as pool:
+        with joblib.Parallel(n_jobs=4 if cases.soak else 2, timeout=HANGS, max_nbytes=1_000_000) as pool:
             trained = pool(joblib.delayed(work)(*task) for task in tasks)
             predicted = pool(joblib.delayed(network.predict)(X) for network in networks)
     finally:

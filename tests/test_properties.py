@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
@@ -23,6 +24,14 @@ from tests.small import BACKENDS, SMALL, blobs, digest
 pytestmark = pytest.mark.promise(13)
 NAMES = st.sampled_from(ACTIVATIONS)
 ZERO_OR = st.sampled_from([0.0, 0.0, 0.1, 0.5])
+KINDS = ("none", "ema", "heavy_ball", "nesterov")
+# (optimizer, momentum_kind, l1, ema), for which kernels are compiled: `make test` draws from those that other tests need too.
+FEW = [
+    *(("sgd", kind, 0.0, None) for kind in KINDS), ("sgd", "none", 1e-3, None), ("sgd", "nesterov", 1e-3, None), ("sgd", "ema", 0.0, 0.9),
+    ("adam", "none", 0.0, None), ("adamw", "none", 0.0, None), ("adagrad", "none", 1e-3, 0.9), ("rmsprop", "none", 1e-3, 0.9),
+]  # fmt: skip
+ALL = [rule for rule in product([name for name in OPTIMIZERS if name != "lbfgs"], KINDS, [0.0, 0.0, 1e-3], [None, None, 0.9])]
+RULES = st.sampled_from(ALL if settings().max_examples > 100 else FEW)
 
 
 @st.composite
@@ -39,8 +48,7 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
     y = labels if has_labels else targets.get(loss, rng.random((n, outputs)))
     hidden = draw(st.lists(st.integers(1, 40), max_size=4))
     classes = loss not in REGRESSIONS or (has_labels and outputs > 1)
-    optimizer = draw(st.sampled_from([name for name in OPTIMIZERS if name != "lbfgs"]))
-    kind = draw(st.sampled_from(["none", "ema", "heavy_ball", "nesterov"]))
+    optimizer, kind, l1, ema = draw(RULES)
     reduction = draw(st.sampled_from(["mean", "sum"]))
     return {
         "data": (csr_array(X) if draw(st.booleans()) else X, y),
@@ -55,8 +63,8 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
         "dropout": [draw(ZERO_OR) for _ in hidden],
         "input_dropout": draw(ZERO_OR),
         "clip_norm": draw(st.sampled_from([None, None, 0.5])),
-        "l1": draw(st.sampled_from([0.0, 0.0, 1e-3])),
-        "ema": draw(st.sampled_from([None, None, 0.9])),
+        "l1": l1,
+        "ema": ema,
         "bias_rate": draw(st.sampled_from([1.0, 0.5])),
         "velocity_has_rate": draw(st.booleans()) and optimizer == "sgd" and kind != "none",
         "decay_per_batch": draw(st.booleans()) and optimizer != "adamw" and reduction == "mean",

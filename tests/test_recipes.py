@@ -127,7 +127,7 @@ def test_a_recipe_trains_alike_on_both_backends(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["000", "003", "001-plain"])
 def test_a_recipe_learns(name: str) -> None:
-    result = fastfc.train(blobs(2000), recipe=name, backend="numpy", threads=1, epochs=5)
+    result = fastfc.train(blobs(2000), recipe=name, backend="numba", threads=1, epochs=5)
     assert result.history[-1].loss < 0.5 * result.history[0].loss
 
 
@@ -142,7 +142,7 @@ def test_001_follows_the_reported_losses_on_mnist(mnist_dir: Path) -> None:
     data = load_data(mnist_dir)
     for name in ("001-momentum", "001-plain"):
         recipe = RECIPES[name]
-        result = fastfc.train(data, recipe=name, backend="numpy", threads=1)
+        result = fastfc.train(data, recipe=name, backend="numba", threads=1)
         ours = [record.loss + record.penalty for record in result.history]
         reported = [value for _, value in recipe.reported["loss"]]
         assert all(a <= b for a, b in zip(ours, reported, strict=True))

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fastfc.data import Dataset, load_data
 from fastfc.errors import FastFCError, InvalidArgument, InvalidType
 from fastfc.images import prepare
 from fastfc.recipes import RECIPES, REPORTED
+from fastfc.reports import plots
 from fastfc.reports.reproduce import reproduce, table
 from fastfc.reports.reproduction import Reproduction
 
@@ -45,6 +47,20 @@ def strokes(n: int = 400) -> Dataset:
     bright = np.random.default_rng(0).uniform(0.7, 1, (n, 1))
     X = np.rint(signs()[y] * bright).astype(np.uint8)
     return Dataset(X[100:], y[100:], X[:100], y[:100], name="strokes", image_shape=(28, 28))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_pictures() -> Iterator[None]:
+    """What is in them is for tests/test_plots.py."""
+    draw = plots.png
+
+    def small(figure: Any) -> bytes:
+        figure.set_layout_engine("none")
+        return draw(figure, dpi=25)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "png", small)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +100,9 @@ class Page(HTMLParser):
 # The trainings
 
 
-@pytest.mark.parametrize("name", [*REPORTED, *SPEED])
+@pytest.mark.parametrize(
+    "name", [*REPORTED, *(pytest.param(name, marks=() if name in ("fast-97", "best") else pytest.mark.slow) for name in SPEED)]
+)
 def test_a_shortened_recipe_gives_the_same_on_both_backends(name: str) -> None:
     data = strokes()
     (reference,), (fused,) = (
@@ -139,7 +157,7 @@ def test_the_time_of_001_is_that_of_all_samples(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_own_images_are_read_about_as_well_as_the_originals() -> None:
-    (run,) = reproduce(["003-own-image"], data=strokes(), epochs=20, backend="numpy", drawings=30)
+    (run,) = reproduce(["003-own-image"], data=strokes(), epochs=20, backend="numba", drawings=30)
     own = run.own_images
     assert own is not None
     assert own.pixels.shape == (30, 784) and own.pixels.dtype == np.uint8
@@ -201,7 +219,7 @@ def test_the_end_of_a_training_is_told_as_in_the_reports(capsys: pytest.CaptureF
 def test_verbose_prints_the_error_every_ten_batches(
     name: str, n: int, done: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (run,) = reproduce([name], data=strokes(n), epochs=2, backend="numpy", verbose=True)
+    (run,) = reproduce([name], data=strokes(n), epochs=2, backend="numba", verbose=True)
     lines = re.findall(
         r"Train Epoch: (\d+) \[(\d+)/(\d+) \((\d+\.\d{3})%\)\] Error: (\d\.\d{6})", capsys.readouterr().out
     )

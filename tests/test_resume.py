@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,15 @@ def without_seconds(result: TrainResult) -> list[EpochRecord]:
     return [dataclasses.replace(record, seconds=0.0) for record in result.history]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", TRAININGS)
+def on_backends(names: Iterable[str], *rare: str) -> pytest.MarkDecorator:
+    """Each by both; those whose rules no other test compiles for such data by numba in `make soak` alone."""
+    every = [(name, backend) for name in names for backend in BACKENDS]
+    slow = [name in rare and backend == "numba" for name, backend in every]
+    parameters = [pytest.param(*one, marks=pytest.mark.slow if long else ()) for one, long in zip(every, slow, strict=True)]
+    return pytest.mark.parametrize(("name", "backend"), parameters)
+
+
+@on_backends(TRAININGS, "shifts, dropout, L1", "adam, averages, L1")
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path, name: str, backend: str) -> None:
     """It is cut after each epoch, before that is written; with checkpoint_every=2 up to two epochs are done again."""
     data, options = TRAININGS[name]
@@ -202,8 +210,7 @@ EXTENDED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", EXTENDED)
+@on_backends(EXTENDED, "averages", "dropout")
 def test_a_finished_training_is_extended(tmp_path: Path, name: str, backend: str) -> None:
     """Twice, and then it is what it would have been with all epochs from the start."""
     data, options = images(), {**SMALL, "backend": backend, **EXTENDED[name]}

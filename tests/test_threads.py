@@ -178,7 +178,7 @@ def eight_predict_and_two_train(backend: str, threads: int, rounds: int) -> None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_eight_predict_and_two_train_at_once(backend: str, threads: int, cases: Cases) -> None:
     eight_predict_and_two_train(backend, threads, cases(1, 50))
 
@@ -210,7 +210,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+@pytest.mark.parametrize("layer", ["workqueue", *(pytest.param(name, marks=pytest.mark.slow) for name in ("omp", "tbb"))])
 def test_beside_each_threading_layer_of_numba(layer: str, cases: Cases) -> None:
     found = python(LAYER.format(cases(1, 50)), NUMBA_THREADING_LAYER=layer, timeout=2 * HANGS).strip()
     if "No threading layer could be loaded" in found:
@@ -313,7 +313,7 @@ def test_no_assignment_is_lost_while_others_predict(way: str, backend: str, case
     x[0, 0] = 1
     zeros = [np.zeros((size, size))]
     network = Network([size, size], loss="mse", weights=zeros, dtype="float64", backend=backend)
-    done, rounds = threading.Event(), cases(60, 600)
+    done, rounds = threading.Event(), cases(25, 600)
 
     def assign() -> list[float]:
         found = []

@@ -94,10 +94,22 @@ def trainings(name: str, dtype: str, kind: str, *computations: str, threads: int
 # Every kind of input and dtype with the defaults; with the other trainings two of them: each would compile kernels of its own.
 EACH = [(name, kind, dtype) for name in TRAININGS for kind in KINDS for dtype in ("float32", "float64")]
 SAMPLED = [case for case in EACH if case[0] == "the defaults" or case[1:] in (("uint8", "float32"), ("floats", "float64"))]
+RARE = ("adamw, silu, mish", "rmsprop, elu, selu", "adagrad, gelu_tanh", "dropout, batches in parts")  # rules of their own
 
 
-@pytest.mark.parametrize("computation", FUSED)
-@pytest.mark.parametrize(("name", "kind", "dtype"), SAMPLED)
+def is_long(case: tuple[str, str, str], computation: str) -> bool:
+    """Whether it compiles kernels that no other test needs."""
+    return case[0] in RARE and (case[2] == "float32" or (computation == "numba sparse" and "dropout" not in case[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "dtype", "computation"),
+    [
+        pytest.param(*case, computation, marks=pytest.mark.slow if is_long(case, computation) else ())
+        for case in SAMPLED
+        for computation in FUSED
+    ],
+)
 def test_trainings_agree_step_by_step(name: str, computation: str, kind: str, dtype: str) -> None:
     ours, theirs = trainings(name, dtype, kind, computation, "numpy")
     assert_same_steps(ours, theirs, dtype)
@@ -210,22 +222,21 @@ def test_targets_of_any_form_are_smoothed(loss: str, given: Callable[[np.ndarray
 
 
 # Bits
+THREADED = (
+    *("the defaults", "batches of one", "one sample a step", "no hidden layer", "batches in parts"),
+    *("layers wider than a tile", "adam, gelu", "dropout, batches in parts", "absolute error"),
+)
+# Of the last two no other test but those of the defaults has compiled kernels.
+BITS = [("floats", "float64"), ("uint8", "float32"), ("standardised", "float64"), ("shifted", "float32")]
+
+
 @pytest.mark.parametrize("computation", FUSED)
 @pytest.mark.parametrize(
-    ("kind", "dtype"), [("uint8", "float32"), ("standardised", "float64"), ("shifted", "float32"), ("floats", "float64")]
-)
-@pytest.mark.parametrize(
-    "name",
+    ("name", "kind", "dtype"),
     [
-        "the defaults",
-        "batches of one",
-        "one sample a step",
-        "no hidden layer",
-        "batches in parts",
-        "layers wider than a tile",
-        "adam, gelu",
-        "dropout, batches in parts",
-        "absolute error",
+        pytest.param(name, *kind, marks=pytest.mark.slow if name != "the defaults" and kind in BITS[1 + (name not in RARE) :] else ())
+        for name in THREADED
+        for kind in BITS
     ],
 )
 def test_any_number_of_threads_gives_the_same_bits(name: str, kind: str, computation: str, dtype: str) -> None:
@@ -273,8 +284,13 @@ def test_csr_gives_the_same_bits_as_the_matrix(computation: str, kind: str) -> N
     assert len(digests) == 1
 
 
-@dtypes
-@pytest.mark.parametrize("kind", ["floats", "uint8"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("floats", "float64"), ("uint8", "float32"),
+        *(pytest.param(*both, marks=pytest.mark.slow) for both in (("floats", "float32"), ("uint8", "float64"))),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("name", ["the defaults", "batches in parts"])
 def test_leaving_zeros_out_gives_the_same_bits(name: str, kind: str, dtype: str) -> None:
     digests = set()
@@ -349,7 +365,7 @@ def mnist_curve(
 @pytest.mark.mnist
 @pytest.mark.parametrize(
     "settings",
-    [("float64", "relu", "nesterov"), ("float32", "tanh", "nesterov")],
+    [("float64", "relu", "nesterov"), pytest.param(("float32", "tanh", "nesterov"), marks=pytest.mark.slow)],
     ids=" ".join,
 )
 def test_the_loss_curves_of_an_epoch_of_mnist_agree(settings: tuple[str, str, str], mnist_dir: Path) -> None:
@@ -360,7 +376,7 @@ def test_the_loss_curves_of_an_epoch_of_mnist_agree(settings: tuple[str, str, st
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("momentum", ["nesterov", "none"])
+@pytest.mark.parametrize("momentum", ["nesterov", pytest.param("none", marks=pytest.mark.slow)])
 def test_the_mean_loss_of_an_epoch_of_mnist_agrees_where_rounding_moves_a_relu(mnist_dir: Path, momentum: str) -> None:
     """In float32 rounding may carry a sum across 0, and single steps then go other ways.
 

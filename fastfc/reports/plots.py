@@ -141,7 +141,7 @@ def samples(
     rows = max(1, -(-len(order) // columns))
     figure, axes = _figure(rows, columns, size=(1.15 * columns, 1.5 * rows + 0.5), title=title)
     for axis in axes:
-        axis.axis("off")
+        _clear(axis)
     for axis, i in zip(axes, order, strict=False):
         axis.imshow(X[i].reshape(image_shape), cmap="gray_r", interpolation="nearest")
         text = f"read {predicted[i]}" + (f", is {labels[i]}" if wrong[i] else "")
@@ -205,7 +205,7 @@ def first_layer(
     limit = float(np.quantile(np.abs(weights[:, order]), 0.999)) or 1.0
     figure, axes = _figure(rows, columns, size=(max(0.9 * columns, 2) + 1.4, max(1.05 * rows, 2.6) + 0.6), title=title)
     for axis in axes:
-        axis.axis("off")
+        _clear(axis)
     for axis, unit in zip(axes, order, strict=False):
         image = axis.imshow(weights[:, unit].reshape(shape), cmap="gray", vmin=-limit, vmax=limit)
         axis.set_title(f"unit {unit}", fontsize=7, pad=2)
@@ -231,6 +231,12 @@ def _figure(rows: int, columns: int, *, size: tuple[float, float], title: str) -
     if title:
         figure.suptitle(title, fontsize=11)
     return figure, axes
+
+
+def _clear(axis: Axes) -> None:
+    """No frame, and no ticks either: where those go is looked for even if they are not shown, half of the time of a page of images."""
+    axis.axis("off")
+    axis.set(xticks=[], yticks=[])
 
 
 def _frame(axis: Axes) -> Any:
