@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import compileall
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from bench.rows.kernels import MNIST, RECIPES
 from bench.verdicts import Verdict, ratios, rounds, settle, wording
 from bench.workers import ROOT, Log, environment, peers_python
 from bench.workloads import REFERENCE_FLOOR, Claim, Workload
+from fastfc.data.idx import encode
+from fastfc.data.mnist import SHAPES
 from fastfc.kernels.fused.shipped import digest_of_sources
 
 # The first call compiles; it is not one of the seeds. Prints [training seconds, test accuracy] of each seed.
@@ -42,7 +43,7 @@ print(json.dumps([[r.train_seconds, r.test_accuracy] for r in found]))
 START = """
 import sys, time
 import fastfc
-fastfc.train(sys.argv[2] or None, epochs=1, on_epoch=lambda record: print(time.time() - float(sys.argv[1])))
+fastfc.train(sys.argv[2], epochs=1, on_epoch=lambda record: print(time.time() - float(sys.argv[1])))
 """
 
 IMPORT = """
@@ -86,7 +87,7 @@ else:
 MEMORY = f"""
 import sys
 import fastfc
-fastfc.train(sys.argv[1] or None, epochs=1)
+fastfc.train(sys.argv[1], epochs=1)
 {PEAK}
 print(megabytes)
 """
@@ -159,6 +160,7 @@ def startup(repeats: int, store: Store, log: Log) -> dict[str, Any]:
 
             for name in ("empty kernel cache", "warm"):
                 measured[name].append(seconds(START, data))
+            measured["warm, images as .gz"].append(seconds(START, data_argument(store, compress=True)))
             script(PREDICT, "0", str(model), cache=Path(folder))
             measured["warm, to one label"].append(seconds(PREDICT, str(model)))
             measured["import fastfc"].append(float(script(IMPORT)))
@@ -217,13 +219,13 @@ def judge_value(claim: Claim, entries: dict[str, Any], disturbed: bool = False) 
     return settle(wording(claim), values, claim.limit, unit, least=False)
 
 
-def data_argument(store: Store) -> str:
-    """What to train on where the cache is empty: "" (the default) with MNIST at hand, else the images as a file."""
-    images = store.images
-    if images.name == "mnist" and os.environ.get("FASTFC_DATA_DIR"):
-        return ""
-    path = store.root / "images.npz"
-    if not path.exists():
+def data_argument(store: Store, compress: bool = False) -> str:
+    """The folder of the images that a process is given: plain, as fastfc keeps what it has downloaded, or as .gz."""
+    folder, images = store.root / ("images.gz" if compress else "images"), store.images
+    if not folder.exists():
+        folder.mkdir()
         assert images.X_test is not None and images.y_test is not None
-        np.savez(path, x_train=images.X, y_train=images.y, x_test=images.X_test, y_test=images.y_test)
-    return str(path)
+        arrays = images.X.reshape(-1, 28, 28), images.y, images.X_test.reshape(-1, 28, 28), images.y_test
+        for file, array in zip(SHAPES, arrays, strict=True):
+            (folder / f"{file}{'.gz' * compress}").write_bytes(encode(array.astype(np.uint8), compress=compress))
+    return str(folder)
