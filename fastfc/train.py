@@ -170,7 +170,7 @@ def train(
             bar.start(run.result)
         for callback in (*bars, watch.stopping, functions, *(each for each in others if each not in bars)):
             listeners.add(callback)
-        if backend == "numpy" or chosen.optimizer == "lbfgs":
+        if backend == "numpy" or chosen.optimizer == "lbfgs":  # else BLAS is there for callbacks alone
             stack.enter_context(blas_threads(backend, most))
         run.prepare(plan)
         for bar in bars if run.first_epoch > 1 else ():

@@ -12,6 +12,7 @@ import pytest
 
 from fastfc import ahead
 from fastfc.kernels.fused.compiler import beside, making
+from fastfc.kernels.fused.compiler.making import divided
 from tests.small import python
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
@@ -102,16 +103,12 @@ def test_without_a_second_process_that_works_one_compiles_all(preparation: str, 
     assert made(preparation, tmp_path) == "4 4 1" and files(tmp_path) == [".o"] * 4
 
 
-def test_the_longest_is_ours_and_the_rest_is_met_from_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_is_ours_and_the_rest_is_met_from_behind() -> None:
     """What is needed later comes last for the second process, and first for this one once the longest is there."""
-    kernels, begun = [kernel for kernel in ahead.usual() if not kernel[0].startswith("predict")], []
-    monkeypatch.setattr(making.beside, "can_begin", lambda: True)
-    monkeypatch.setattr(making.beside, "begin", begun.extend)
-    monkeypatch.setattr(making, "missing_of", lambda listed: [("predict.run", "()")])
-    ours = making._shared(kernels, list)
-    assert ours[0][0] == "epoch.run" and ours[1:] == begun[::-1]
-    assert begun[0][0] == "epoch.run" and begun[-1] == ("predict.run", "()") and sorted(ours) == sorted([*kernels, begun[-1]])
-    assert making._shared(kernels[:1], list) == kernels[:1]
+    kernels, later = [kernel for kernel in ahead.usual() if not kernel[0].startswith("predict")], [("predict.run", "()")]
+    ours, others = divided(kernels, later)
+    assert ours[0][0] == "epoch.run" and ours[1:] == others[::-1] and others[-1:] == later
+    assert sorted(ours) == sorted([*kernels, *later]) and divided(later, []) == (later, [])
 
 
 def test_workers_of_a_pool_begin_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,7 +202,7 @@ def test_ctrl_c_while_the_command_compiles(seconds: float, tmp_path: Path) -> No
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert (process.returncode, said) == (130, "fastfc: interrupted\n")
-    assert all(file.suffix == ".o" for file in tmp_path.rglob("*") if file.is_file())
+    assert all(file.suffix == ".o" or file.name.startswith("cpu-") for file in tmp_path.rglob("*") if file.is_file())
 
 
 def test_someone_elses_handler_is_left_alone() -> None:

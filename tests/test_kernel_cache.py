@@ -54,7 +54,7 @@ print(1 - len(entry._compiled), folder.cache_folder())
 """
 
 # The place alone.
-WHERE = "from fastfc.kernels.fused.compiler import folder; print(folder.cache_folder())"
+WHERE = "from fastfc.kernels.fused import folder; print(folder.cache_folder())"
 
 
 def hits(dtype: str = "float64") -> int:

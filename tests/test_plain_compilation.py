@@ -66,7 +66,7 @@ def test_an_unknown_numba_trains_to_the_same_bits(tmp_path: Path) -> None:
         r = fastfc.train(data, **settings)
         assert line == f"{digest(r.model)} {sum(r.model.predict(data[0]))}"
     assert len(found) == 3 and found[2].startswith("CompilationWarning: kernels are compiled by plain numba")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.rglob("*.o"))
 
 
 @pytest.mark.slow
@@ -96,4 +96,4 @@ def refuse(*_):
     label, warning = python(code, FASTFC_CACHE_DIR=str(tmp_path), timeout=600).splitlines()
     assert int(label) == fastfc.Network([20, 8, 3], seed=2).predict([[0.5] * 20])[0]
     assert warning.startswith("CompilationWarning") and warning.endswith("RuntimeError: LLVM says no")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.rglob("*.o"))

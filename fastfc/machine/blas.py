@@ -69,7 +69,8 @@ _LIMITS = _BlasLimits()
 
 @contextlib.contextmanager
 def blas_threads(backend: str, threads: int) -> Iterator[None]:
-    """NumPy's BLAS computes with `threads` threads for the numpy backend, and with one beside our own; then as before."""
+    """NumPy's BLAS computes with `threads` threads for the numpy backend, and else with one, as L-BFGS has it: to the same bits for any
+    number of cores; then as before."""
     entry = [threads if backend == "numpy" else 1]
     try:
         _LIMITS.enter(entry)

@@ -51,13 +51,19 @@ def make(
 
 
 def _shared(missing: list[Kernel], later: Callable[[], object]) -> list[Kernel]:
-    """Kernels in the order in which to ask for them: the longest, and then, from the last on, what a second process compiles
-    from the first on: neither waits while there is something left."""
+    """Kernels in the order in which to ask for them, where a second process compiles what it can of them."""
     if len(missing) < 2 or not beside.can_begin():
         return missing
     with listing() as more:
         later()
-    longest, *others = sorted(missing, key=lambda kernel: -SECONDS.get(kernel[0], 1))
-    others += missing_of(list(more))
+    ours, others = divided(missing, missing_of(list(more)))
     beside.begin(others)
-    return [longest, *others[::-1]]
+    return ours
+
+
+def divided(kernels: list[Kernel], later: list[Kernel]) -> tuple[list[Kernel], list[Kernel]]:
+    """(ours, others) in the order in which either process compiles them: we the longest, and then what the other one has, from its end on,
+    so that neither waits while there is something left."""
+    longest, *others = sorted(kernels, key=lambda kernel: -SECONDS.get(kernel[0], 1))
+    others += later
+    return [longest, *others[::-1]], others
