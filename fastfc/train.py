@@ -152,6 +152,7 @@ def train(
             peers.same("train", json_settings(chosen) | limits)
             is_named = data is None or isinstance(data, (str, os.PathLike))
             dataset = shared(peers, dataset, is_named, sample_weight, class_weight)
+            dataset = replace(dataset, notice="; ".join(filter(None, (dataset.notice, peers.processes()))))
             run: Run = SharedRun(peers, average_every, chosen, dataset, *given)
         else:
             run = Run(chosen, _weighted(dataset, sample_weight, class_weight), *given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
+import platform
 import sys
 import time
 import traceback
@@ -18,6 +19,7 @@ from fastfc import errors
 from fastfc.errors import FastFCError, InvalidType, invalid
 from fastfc.machine.threads import check_threads
 
+MOST_NAMED = 16  # ranks whose processes are named at the start
 PATIENCE = 3.0  # s: what all ranks raise they raise within this time; what only one does ends the others
 
 
@@ -59,6 +61,11 @@ class Peers:
                 self.is_told = True
                 raise _named(_rebuilt(*error), f"rank {rank} of {self.size}")
         return [value for _, value in told]
+
+    def processes(self) -> str:
+        """Which process each rank is, in a few words: what ends one, or finds it ended, knows it by that. "" for many ranks."""
+        found = self.gather(f"{os.getpid()} on {platform.node()}")
+        return ", ".join(f"rank {rank} is process {process}" for rank, process in enumerate(found)) if self.size <= MOST_NAMED else ""
 
     def attempt(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """`gather` of what a function gives in each rank, which may raise: then all do."""
