@@ -156,7 +156,7 @@ def fail(comm: Any, own: slice, how: str, folder: str) -> None:
 
     begun: list[None] = []
     held = (X[own], Y[own])
-    more = {"metrics": {"m": metric}, "on_steps": on_steps, "checkpoint": folder, "checkpoint_every": 7, "progress": how == "kill"}
+    more = {"metrics": {"m": metric}, "on_steps": on_steps, "checkpoint": folder, "checkpoint_every": 7}
     result = fastfc.train(held, held, comm=comm, **{**LONG, **more})
     say(f"returned {result.interrupted}")
 

@@ -31,7 +31,7 @@ def test_a_fresh_process_answers_or_says_what_went_wrong(tmp_path: Path) -> None
 def test_peak_memory_is_that_of_the_process_alone() -> None:
     """A child of a process of 300 MB needs little itself; one that takes 200 MB shows them."""
     large = np.ones(300_000_000 // 8)
-    code = fresh.MEMORY.replace("import fastfc\n", "").replace("fastfc.train(sys.argv[1] or None, epochs=1)", "x = {}")
+    code = fresh.MEMORY.replace("import fastfc\n", "").replace("fastfc.train(sys.argv[1], epochs=1)", "x = {}")
     small = float(fresh.script(code.format("0")))
     assert small < 100
     assert float(fresh.script(code.format("b'1' * 200_000_000"))) - small > 190
