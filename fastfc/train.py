@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any, Unpack
 
 from fastfc.backend import BACKENDS, load_backend
-from fastfc.data import Dataset, load_data, loading
+from fastfc.data import Dataset, load_data
+from fastfc.data.dataset import loading
 from fastfc.distributed.peers import peers_of
 from fastfc.errors import InvalidType, invalid
 from fastfc.machine.blas import blas_threads
@@ -152,7 +153,6 @@ def train(
             peers.same("train", json_settings(chosen) | limits)
             is_named = data is None or isinstance(data, (str, os.PathLike))
             dataset = shared(peers, dataset, is_named, sample_weight, class_weight)
-            dataset = replace(dataset, notice="; ".join(filter(None, (dataset.notice, peers.processes()))))
             run: Run = SharedRun(peers, average_every, chosen, dataset, *given)
         else:
             run = Run(chosen, _weighted(dataset, sample_weight, class_weight), *given)
@@ -161,8 +161,10 @@ def train(
                 monitor.check_name(run.problem.measured, watch.metrics)
         if peers and not peers.is_root:
             progress, others, functions = False, [], SimpleNamespace()
+        processes = peers.processes() if peers else ""
         if progress:
             announce(dataset.notice)
+            announce(processes)
         bars = [callback for callback in others if isinstance(callback, ProgressBar)]
         bars = bars or [ProgressBar()] * bool(progress)
         listeners = Listeners(steps_per_call=steps_per_call)

@@ -334,5 +334,14 @@ def test_progress_is_shown_on_a_terminal_only(
     assert out == "" and "MNIST" in err and "B/s" in err
 
 
+def test_what_would_be_downloaded_is_not_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training reads what is here in a thread of its own, before it has looked at all of its arguments."""
+    assert not mnist.is_here("mnist")
+    monkeypatch.setenv("FASTFC_DATA_DIR", "")
+    assert not mnist.is_here("mnist")
+    monkeypatch.setenv("FASTFC_DATA_DIR", str(cache))
+    assert mnist.is_here("mnist") and not mnist.is_here("fashion-mnist")
+
+
 def test_errors_can_be_caught_as_data_errors() -> None:
     assert issubclass(DownloadError, DataError) and issubclass(DataError, ValueError)

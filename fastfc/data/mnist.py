@@ -87,11 +87,9 @@ def load(name: str, *, quick: bool = False) -> tuple[list[Bytes], str]:
 
     Raises DataError when FASTFC_DATA_DIR does not hold the files, DownloadError when no mirror gives them.
     """
-    chosen = os.environ.get("FASTFC_DATA_DIR")
-    if chosen and name == "mnist":
-        return read_folder(Path(chosen), "FASTFC_DATA_DIR"), ""
-    if chosen and (Path(chosen) / name).is_dir():
-        return read_folder(Path(chosen) / name, "FASTFC_DATA_DIR"), ""
+    chosen = _chosen(name)
+    if chosen:
+        return read_folder(chosen, "FASTFC_DATA_DIR"), ""
     arrays = {file: _cached(name, file) for file in SHAPES}
     missing = [file for file, array in arrays.items() if array is None]
     notice = ""
@@ -108,9 +106,17 @@ def load(name: str, *, quick: bool = False) -> tuple[list[Bytes], str]:
 
 
 def is_here(name: str) -> bool:
-    """Whether `load` finds what it needs on this machine, or a folder that it complains of."""
+    """Whether `load` finds what it needs on this machine, or a folder that it complains of, and downloads nothing."""
     folder = cache.folder(name)
-    return "FASTFC_DATA_DIR" in os.environ or (folder is not None and all(find(folder, file) for file in SHAPES))
+    return _chosen(name) is not None or (folder is not None and all(find(folder, file) for file in SHAPES))
+
+
+def _chosen(name: str) -> Path | None:
+    """The folder of FASTFC_DATA_DIR that `load` looks at."""
+    chosen = os.environ.get("FASTFC_DATA_DIR")
+    if chosen and name == "mnist":
+        return Path(chosen)
+    return Path(chosen) / name if chosen and (Path(chosen) / name).is_dir() else None
 
 
 def read_folder(folder: Path, what: str = "data") -> list[Bytes]:
